@@ -1,0 +1,1 @@
+"""The engine: the nouns, the registry, scoring, running, storing and the command line."""

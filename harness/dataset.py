@@ -1,0 +1,120 @@
+"""From a path to a Task: the contract of a loader, and detection of a folder's format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from nfbench.harness.errors import DataMissing, NfbenchError, NotFound, did_you_mean
+from nfbench.harness.registry import FormatSpec, find, registry, resolve
+from nfbench.harness.scene import Scene, Views
+from nfbench.harness.task import SceneRef, Task
+
+
+class Loader(Protocol):
+    """What the module of a format offers.
+
+    A loader opens without decoding, checks what it can by looking at headers, and raises DataMissing or DataCorrupt
+    that name the file and the item.
+    """
+
+    given: tuple[str, ...]
+    """What its scenes give: some of `views`, `cloud`, `samples`."""
+
+    def detect(self, folder: Path) -> bool:
+        """Whether this folder is one scene of the format, told by its files alone."""
+        ...
+
+    def read(self, folder: Path) -> Scene:
+        """The scene in a folder."""
+        ...
+
+    def splits(self, folder: Path) -> Mapping[str, Views]:
+        """All splits of a scene, by name."""
+        ...
+
+
+def loader(spec: FormatSpec) -> Loader:
+    """The loader module of a format."""
+    import importlib
+
+    module: Loader = importlib.import_module(spec.target)
+    return module
+
+
+def detect(path: Path, format: str | None = None) -> tuple[FormatSpec, list[Path]]:
+    """The format of a scene or dataset folder, and the folders of its scenes.
+
+    Raises:
+        DataMissing: no such folder, or no known format in it or one level below.
+        NfbenchError: more than one format fits, and `format` does not say which.
+    """
+    if not path.is_dir():
+        raise DataMissing(f"There is no folder {path}.", "Name a registered task (nfbench list tasks) or a folder.")
+    shelf = registry().formats
+    specs = [find(shelf, format, "format")] if format else list(shelf.values())
+    below = sorted(child for child in path.iterdir() if child.is_dir())
+    fitting: list[tuple[FormatSpec, list[Path]]] = []
+    for spec in specs:
+        module = loader(spec)
+        scenes = [path] if module.detect(path) else [child for child in below if module.detect(child)]
+        if scenes:
+            fitting.append((spec, scenes))
+    if not fitting:
+        expected = "; ".join(f"{spec.name}: {spec.summary}" for spec in specs)
+        raise DataMissing(f"{path} is of no known format, and neither is a folder in it.", f"Known: {expected}")
+    if len(fitting) > 1:
+        names = ", ".join(spec.name for spec, _ in fitting)
+        raise NfbenchError(f"{path} could be {names}.", "Say which with --format.")
+    return fitting[0]
+
+
+def task_from_path(path: Path, format: str | None = None) -> Task:
+    """The Task of a scene folder, or of a folder of scene folders, under its format's own protocol."""
+    spec, folders = detect(path, format)
+    module = loader(spec)
+
+    def opener(folder: Path) -> SceneRef:
+        return SceneRef(folder.resolve().name, lambda: module.read(folder))
+
+    return Task(
+        name=f"{spec.name}/{path.resolve().name}",
+        version=fingerprint(path),
+        protocol=spec.protocol,
+        given=module.given,
+        test=tuple(opener(folder) for folder in folders),
+        summary=f"{len(folders)} scene{'s' if len(folders) > 1 else ''} in {spec.name} format",
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """8 hexadecimal digits that change when a file of the folder is added, removed, renamed or changes its size.
+
+    Small text files count with their content. It reads no images.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        if path.suffix in (".json", ".txt", ".lst"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def task(name: str, format: str | None = None) -> Task:
+    """The Task of a registered name or of a path.
+
+    Raises:
+        NotFound: neither, with the nearest names.
+    """
+    if name in registry().tasks:
+        built: Task = resolve(registry().tasks[name].target)(name)
+        return built
+    if Path(name).exists():
+        return task_from_path(Path(name), format)
+    if name.startswith((".", "/", "~")) or format:
+        raise DataMissing(f"There is no folder {name}.", "Name a registered task (nfbench list tasks) or a folder.")
+    raise NotFound(f"There is no task or folder {name!r}.", did_you_mean(name, registry().tasks, "tasks"))

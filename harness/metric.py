@@ -1,0 +1,49 @@
+"""What each metric measures: direction, unit and range, kept in one place and read by scores, boards and lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity that a protocol can put into a column.
+
+    Attributes:
+        name: as protocols name it.
+        section: what it measures, `image` or `surface`.
+        better: `higher` or `lower`.
+        unit: `dB`, `1` for a plain number, or `length` where the protocol says the unit of its lengths.
+        low: the least value there can be.
+        high: the greatest.
+        summary: the definition in one sentence.
+    """
+
+    name: str
+    section: Literal["image", "surface"]
+    better: Literal["higher", "lower"]
+    unit: str
+    low: float
+    high: float
+    summary: str
+
+
+_INF = float("inf")
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("psnr", "image", "higher", "dB", -_INF, _INF, "10 log10(1 / mean squared error) of one image."),
+        Metric("ssim", "image", "higher", "1", -1, 1, "Structural similarity, mean over pixels and channels."),
+        Metric("lpips", "image", "lower", "1", 0, _INF, "Learned perceptual distance, network and version named."),
+        Metric("accuracy", "surface", "lower", "length", 0, _INF, "Mean distance from prediction to truth."),
+        Metric("completeness", "surface", "lower", "length", 0, _INF, "Mean distance from truth to prediction."),
+        Metric("chamfer_l1_mean", "surface", "lower", "length", 0, _INF, "Half of accuracy plus completeness."),
+        Metric("normal_consistency", "surface", "higher", "1", 0, 1, "Mean |cos| of nearest normals, both ways."),
+        Metric("fscore", "surface", "higher", "1", 0, 1, "Harmonic mean of precision and recall at a radius."),
+        Metric("precision", "surface", "higher", "1", 0, 1, "Part of the prediction within a radius of the truth."),
+        Metric("recall", "surface", "higher", "1", 0, 1, "Part of the truth within a radius of the prediction."),
+        Metric("iou", "surface", "higher", "1", 0, 1, "Volume intersection over union at the truth's query points."),
+    )
+}

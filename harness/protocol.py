@@ -1,0 +1,203 @@
+"""Protocol: every choice behind a number, as data. Two numbers share a column only when they share a protocol."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nfbench.harness.errors import ContractBroken, did_you_mean
+from nfbench.harness.metric import METRICS, Metric
+from nfbench.harness.registry import find, registry
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Psnr(_Data):
+    """Peak signal-to-noise ratio of one image, data range 1."""
+
+    metric: Literal["psnr"]
+
+
+class Ssim(_Data):
+    """Structural similarity (Wang et al. 2004): Gaussian window, mean over the inside where the window fits."""
+
+    metric: Literal["ssim"]
+    window: Literal["gaussian"] = "gaussian"
+    size: int = 11
+    sigma: float = 1.5
+    covariance: Literal["population", "sample"] = "population"
+
+
+class Lpips(_Data):
+    """Learned perceptual distance (Zhang et al. 2018) on images in [-1,1] at their own resolution."""
+
+    metric: Literal["lpips"]
+    net: Literal["alex", "vgg"]
+    version: Literal["0.1"] = "0.1"
+
+
+class Distance(_Data):
+    """A mean of unsquared nearest-neighbour distances between samples of the two surfaces."""
+
+    metric: Literal["accuracy", "completeness", "chamfer_l1_mean"]
+
+
+class NormalConsistency(_Data):
+    """Agreement of the normals of nearest neighbours, without regard to sign."""
+
+    metric: Literal["normal_consistency"]
+
+
+class AtRadius(_Data):
+    """The part of samples that lie within `radius` (inclusive) of the other surface, or their harmonic mean."""
+
+    metric: Literal["fscore", "precision", "recall"]
+    radius: float = Field(gt=0)
+
+
+class Iou(_Data):
+    """Volume intersection over union at the truth's query points."""
+
+    metric: Literal["iou"]
+
+
+ImageColumn = Annotated[Psnr | Ssim | Lpips, Field(discriminator="metric")]
+SurfaceColumn = Annotated[Distance | NormalConsistency | AtRadius | Iou, Field(discriminator="metric")]
+
+
+class ImageSection(_Data):
+    """How images are compared: predictions are written as 8-bit PNG, rounded, and read back before they are measured.
+
+    Attributes:
+        background: the sRGB colour behind transparent pixels of the truth.
+        columns: column name to metric.
+    """
+
+    background: tuple[float, float, float]
+    columns: dict[str, ImageColumn]
+
+
+class Levels(_Data):
+    """The level at which a field's surface is extracted, by what its value is."""
+
+    sdf: float
+    occupancy: float
+    density: float
+
+
+class SurfaceSection(_Data):
+    """How surfaces are compared.
+
+    Attributes:
+        levels: where a field's value is cut.
+        resolution: cells along each edge of the box when a surface is extracted.
+        samples: points drawn on the predicted surface, and on the true one where it is a mesh.
+        seed: of that drawing.
+        unit: what a length of 1 means in the columns.
+        columns: column name to metric.
+    """
+
+    levels: Levels
+    resolution: int = Field(gt=0)
+    samples: int = Field(gt=0)
+    seed: int = 0
+    unit: str
+    columns: dict[str, SurfaceColumn]
+
+
+class Protocol(_Data):
+    """A named, versioned set of choices; `id` joins both, `nerf-synthetic@1`.
+
+    Attributes:
+        name: without the version.
+        version: bumped whenever a number could change.
+        summary: one paragraph for the reader of a table.
+        source: the code or paper it follows.
+        primary: the column that ranks.
+        image: how images are compared, where they are.
+        surface: how surfaces are compared, where they are.
+    """
+
+    name: str
+    version: int
+    summary: str
+    source: str
+    primary: str
+    image: ImageSection | None = None
+    surface: SurfaceSection | None = None
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    def columns(self) -> dict[str, Any]:
+        """All columns by name, images first."""
+        sections = [s.columns for s in (self.image, self.surface) if s is not None]
+        return {name: column for columns in sections for name, column in columns.items()}
+
+    def metric(self, column: str) -> Metric:
+        """What the column measures."""
+        return METRICS[self.columns()[column].metric]
+
+    def unit(self, column: str) -> str:
+        """The unit of a column, lengths in the protocol's own."""
+        unit = self.metric(column).unit
+        return self.surface.unit if unit == "length" and self.surface is not None else unit
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol called `name`, `nerf-synthetic@1`; without a version, the newest.
+
+    Raises:
+        NotFound: there is none.
+        ContractBroken: its file is not a protocol.
+    """
+    shelf = registry().protocols
+    if "@" not in name:
+        versions = sorted((n for n in shelf if n.rpartition("@")[0] == name), key=lambda n: int(n.rpartition("@")[2]))
+        name = versions[-1] if versions else name
+    package, _, file = find(shelf, name, "protocol").target.partition(":")
+    root = Path(str(importlib.import_module(package).__file__)).parent
+    read = read_protocol(root / file)
+    if read.id != name:
+        raise ContractBroken(f"{file} is registered as {name} and calls itself {read.id}.")
+    return read
+
+
+def read_protocol(path: Path) -> Protocol:
+    """The protocol in a TOML file.
+
+    Raises:
+        ContractBroken: not TOML, an unknown key (with the nearest known one), a missing or an impossible value.
+    """
+    try:
+        data = tomllib.loads(path.read_text())
+        read = Protocol.model_validate(data)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ContractBroken(f"{path}: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = ""
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][-1]), _known_keys(Protocol.model_json_schema()), "keys")
+        raise ContractBroken(f"{path}: {key}: {first['msg']}.", hint) from error
+    if not read.columns():
+        raise ContractBroken(f"{path}: no columns.", "Give it an [image] or a [surface] section.")
+    if read.primary not in read.columns():
+        raise ContractBroken(
+            f"{path}: primary {read.primary!r} is no column.", did_you_mean(read.primary, read.columns())
+        )
+    return read
+
+
+def _known_keys(schema: dict[str, Any]) -> set[str]:
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", {})}

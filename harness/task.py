@@ -1,0 +1,67 @@
+"""Task: scenes, what is given of them, what is hidden, and the Protocol that measures the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from nfbench.harness.errors import NfbenchError, NotFound, did_you_mean
+from nfbench.harness.scene import Scene
+
+
+@dataclass(frozen=True, eq=False)
+class SceneRef:
+    """A scene by name, opened only when asked for."""
+
+    name: str
+    open: Callable[[], Scene]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be solved, and how the answer is measured.
+
+    Attributes:
+        name: `procedural/knot`, or format and folder for a path: `blender/chair`; `+every8` marks a declared sub-task.
+        version: changes whenever the data does; for a path, a fingerprint of its files.
+        protocol: the id of the protocol it is measured under, `nerf-synthetic@1`.
+        given: what a method sees of a test scene: some of `views`, `cloud`, `samples`.
+        test: the scenes that are fitted and measured.
+        train: the scenes that a method may learn a prior from; none for a task about single scenes.
+        summary: one sentence.
+    """
+
+    name: str
+    version: str
+    protocol: str
+    given: tuple[str, ...]
+    test: tuple[SceneRef, ...]
+    train: tuple[SceneRef, ...] = ()
+    summary: str = ""
+
+    def every(self, n: int) -> Task:
+        """The declared sub-task that measures every n-th held-out view, or every n-th scene without views."""
+        if n < 1:
+            raise NfbenchError(f"--test-every {n}: it must be 1 or more.", "1 is the full task, 8 an eighth of it.")
+        if n == 1:
+            return self
+        test = tuple(_fewer_views(ref, n) for ref in self.test) if "views" in self.given else self.test[::n]
+        return replace(self, name=f"{self.name}+every{n}", test=test)
+
+    def only(self, scenes: Sequence[str]) -> Task:
+        """The task restricted to the named test scenes."""
+        known = {ref.name: ref for ref in self.test}
+        for name in scenes:
+            if name not in known:
+                raise NotFound(f"Task {self.name} has no scene {name!r}.", did_you_mean(name, known, "scenes"))
+        return replace(self, test=tuple(known[name] for name in scenes))
+
+
+def _fewer_views(ref: SceneRef, n: int) -> SceneRef:
+    def opened() -> Scene:
+        scene = ref.open()
+        if scene.hidden is None:
+            return scene
+        return replace(scene, hidden=scene.hidden.subset(range(0, len(scene.hidden), n)))
+
+    return SceneRef(ref.name, opened)

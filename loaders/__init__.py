@@ -1,0 +1,1 @@
+"""Disk to Scene: one file per format, and procedural data with exact truth."""

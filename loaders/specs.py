@@ -1,0 +1,3 @@
+"""What the loaders offer: formats and procedural tasks."""
+
+SPECS: tuple[object, ...] = ()
