@@ -52,6 +52,9 @@ class Cameras:
             if getattr(self, name).shape != shape:
                 raise DataCorrupt(f"Cameras.{name} has shape {getattr(self, name).shape}, not {shape}.")
         check_poses(self.c2w, [f"camera {i}" for i in range(n)])
+        if self.near_far is not None and not (np.diff(self.near_far) > 0).all():
+            index = int(np.flatnonzero(~(np.diff(self.near_far)[:, 0] > 0))[0])
+            raise DataCorrupt(f"camera {index}: near and far are {self.near_far[index].tolist()}, not near < far.")
         focal = self.K[:, [0, 1], [0, 1]]
         bad = np.flatnonzero(~np.isfinite(self.K).all((1, 2)) | (focal == 0).any(1) | (self.size < 1).any(1))
         if len(bad):
@@ -60,9 +63,9 @@ class Cameras:
     def __len__(self) -> int:
         return len(self.c2w)
 
-    def __getitem__(self, index: int | slice | Sequence[int]) -> Cameras:
+    def __getitem__(self, index: int | np.integer | slice | Sequence[int]) -> Cameras:
         """The cameras at `index`; one number gives Cameras of length 1."""
-        at = [index] if isinstance(index, int) else index
+        at = [int(index)] if isinstance(index, int | np.integer) else index
         near_far = None if self.near_far is None else self.near_far[at]
         return Cameras(self.c2w[at], self.K[at], self.size[at], near_far)
 

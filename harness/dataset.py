@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -77,7 +78,8 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
     module = loader(spec)
 
     def opener(folder: Path) -> SceneRef:
-        return SceneRef(folder.resolve().name, lambda: module.read(folder))
+        name = folder.name if folder != path else path.resolve().name
+        return SceneRef(name, lambda: replace(module.read(folder), name=name))
 
     return Task(
         name=f"{spec.name}/{path.resolve().name}",

@@ -96,7 +96,7 @@ class SurfaceSection(_Data):
 
     Attributes:
         levels: where a field's value is cut.
-        resolution: cells along each edge of the box when a surface is extracted.
+        resolution: cubic cells along the longest edge of the box when a surface is extracted.
         samples: points drawn on the predicted surface, and on the true one where it is a mesh.
         seed: of that drawing.
         unit: what a length of 1 means in the columns.
@@ -183,7 +183,7 @@ def read_protocol(path: Path) -> Protocol:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ContractBroken(f"{path}: {error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo before what it leaves out
         key = ".".join(str(part) for part in first["loc"])
         hint = ""
         if first["type"] == "extra_forbidden":

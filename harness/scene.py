@@ -77,7 +77,13 @@ class Views:
             DataMissing: the view has neither mask nor alpha.
         """
         if self.load_mask is not None:
-            return self.load_mask(index)
+            mask = self.load_mask(index)
+            width, height = self.cameras.size[index].tolist()
+            if mask.dtype != np.bool_ or mask.shape != (height, width):
+                raise DataCorrupt(
+                    f"{self._where(index)}: its mask is {mask.dtype} {mask.shape}, not bool ({height}, {width})."
+                )
+            return mask
         image = self.image(index)
         if image.shape[2] == 3:
             raise DataMissing(f"{self._where(index)} has neither mask nor alpha.", "Use a dataset with masks.")
@@ -139,7 +145,7 @@ class Points:
             shape = (len(self.xyz),) if width is None else (len(self.xyz), width)
             if array.shape != shape:
                 raise DataCorrupt(f"Points.{name} has shape {array.shape}, not {shape}.")
-            bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))
+            bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), width or 1)).all(1))
             if len(bad):
                 raise DataCorrupt(f"Points.{name} holds NaN or infinity in row {bad[0]} ({len(bad)} rows in all).")
         if (self.value is None) != (self.kind is None):
@@ -165,8 +171,12 @@ class Mesh:
     faces: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vertices", np.ascontiguousarray(self.vertices, np.float64).reshape(-1, 3))
-        object.__setattr__(self, "faces", np.ascontiguousarray(self.faces, np.int64).reshape(-1, 3))
+        for name, dtype in (("vertices", np.float64), ("faces", np.int64)):
+            array: NDArray[np.generic] = np.ascontiguousarray(getattr(self, name), dtype)
+            array = array if array.size else array.reshape(0, 3)
+            if array.ndim != 2 or array.shape[1] != 3:
+                raise DataCorrupt(f"Mesh.{name} has shape {array.shape}, not (N, 3).")
+            object.__setattr__(self, name, array)
         bad = np.flatnonzero(~np.isfinite(self.vertices).all(1))
         if len(bad):
             raise DataCorrupt(f"The mesh has NaN or infinity in vertex {bad[0]} ({len(bad)} vertices in all).")
@@ -221,7 +231,8 @@ class Scene:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box", np.ascontiguousarray(self.box, np.float32))
-        if self.box.shape != (2, 3) or not (self.box[0] < self.box[1]).all():
+        object.__setattr__(self, "frame", np.ascontiguousarray(self.frame, np.float64))
+        if self.box.shape != (2, 3) or not np.isfinite(self.box).all() or not (self.box[0] < self.box[1]).all():
             raise DataCorrupt(f"Scene {self.name!r}: box {self.box.tolist()} is not a low and a high corner.")
         if self.frame.shape != (4, 4):
             raise DataCorrupt(f"Scene {self.name!r}: frame has shape {self.frame.shape}, not (4, 4).")

@@ -1,0 +1,119 @@
+"""Rays through pixels: batches to train on, whole images to render, and where a ray meets a box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nfbench.harness.camera import Cameras, rays
+from nfbench.harness.scene import Views
+
+_LEAST_COMPONENT = 1e-9  # keeps the division by a direction's component finite for rays along an axis
+
+
+@dataclass(frozen=True)
+class Rays:
+    """R rays, each with the interval that is of interest.
+
+    Attributes:
+        origins: (R,3) float32, scene units.
+        directions: (R,3) float32 unit vectors.
+        near: (R,) float32, distance along the ray where the interval begins, scene units, 0 or more.
+        far: (R,) float32, where it ends; equal to `near` for a ray that misses what is of interest.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    near: Tensor
+    far: Tensor
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def __getitem__(self, at: slice | Tensor) -> Rays:
+        """The rays at `at`."""
+        return Rays(self.origins[at], self.directions[at], self.near[at], self.far[at])
+
+
+def box_interval(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances (R,) where rays enter and leave `box` (2,3), from 0 on; both are equal for a ray that misses it."""
+    safe = torch.where(directions.abs() < _LEAST_COMPONENT, _LEAST_COMPONENT, directions)
+    first, second = (box[0] - origins) / safe, (box[1] - origins) / safe
+    near = torch.minimum(first, second).amax(-1).clamp_min(0)
+    return near, torch.maximum(torch.maximum(first, second).amin(-1), near)
+
+
+def interval(origins: Tensor, directions: Tensor, near_far: Tensor | None, box: Tensor) -> Rays:
+    """The rays between the distances `near_far` (R,2) of their cameras, or, without them, inside `box` (2,3)."""
+    if near_far is None:
+        return Rays(origins, directions, *box_interval(origins, directions, box))
+    return Rays(origins, directions, near_far[:, 0], near_far[:, 1])
+
+
+def camera_rays(cameras: Cameras, index: int, box: Tensor) -> Rays:
+    """The rays through all pixel centres of one camera, row by row, on the device of `box` (2,3)."""
+    origins, directions = (torch.from_numpy(array).to(box.device) for array in rays(cameras, index))
+    if cameras.near_far is None:
+        return interval(origins, directions, None, box)
+    near_far = torch.from_numpy(cameras.near_far[index]).to(box.device).expand(len(origins), 2)
+    return interval(origins, directions, near_far, box)
+
+
+def composited(image: np.ndarray, background: tuple[float, float, float]) -> np.ndarray:
+    """(H,W,3) uint8 sRGB from (H,W,3|4) uint8: straight alpha over `background`, rounded to 8 bit as the truth is."""
+    if image.shape[2] == 3:
+        return image
+    alpha = image[:, :, 3:].astype(np.float32) / 255
+    mixed = image[:, :, :3] * alpha + 255 * np.asarray(background, np.float32) * (1 - alpha)
+    return (mixed + 0.5).astype(np.uint8)
+
+
+class Pixels:
+    """The pixels of all given views, decoded once and kept as 8-bit RGB over the scene's background.
+
+    Alpha and masks are used for nothing else, so that a method sees what a photograph would show.
+    """
+
+    def __init__(self, views: Views, background: tuple[float, float, float], box: Tensor) -> None:
+        cameras = views.cameras
+        images = [composited(views.image(i), background).reshape(-1, 3) for i in range(len(views))]
+        device = box.device
+        self.colours = torch.from_numpy(np.concatenate(images)).to(device)  # (P,3) uint8, view by view, row by row
+        counts = torch.tensor([len(image) for image in images], device=device)
+        self.ends = counts.cumsum(0)
+        self.starts = self.ends - counts
+        self.widths = torch.from_numpy(cameras.size[:, 0].astype(np.int64)).to(device)
+        inverse = np.linalg.inv(cameras.K.astype(np.float64))
+        turned = cameras.c2w[:, :, :3].astype(np.float64) @ inverse  # pixel to world direction, not yet of length 1
+        self.turned = torch.from_numpy(turned.astype(np.float32)).to(device)
+        self.centres = torch.from_numpy(cameras.centres.copy()).to(device)
+        self.near_far = None if cameras.near_far is None else torch.from_numpy(cameras.near_far).to(device)
+        self.box = box
+
+    def __len__(self) -> int:
+        return len(self.colours)
+
+    def draw(self, count: int, generator: torch.Generator, one_view: bool = False) -> tuple[Rays, Tensor]:
+        """`count` rays and their colours (R,3) in [0,1], pixels drawn with replacement, of all views or of one."""
+        device = self.colours.device
+        if one_view:
+            view = torch.randint(len(self.starts), (1,), generator=generator, device=device)
+            low, high = int(self.starts[view]), int(self.ends[view])
+        else:
+            low, high = 0, len(self)
+        return self.at(torch.randint(low, high, (count,), generator=generator, device=device))
+
+    def at(self, index: Tensor) -> tuple[Rays, Tensor]:
+        """The rays through the pixels `index` (R,), counted through all views, and their colours (R,3) in [0,1]."""
+        view = torch.searchsorted(self.ends, index, right=True)
+        inside, width = index - self.starts[view], self.widths[view]
+        row = torch.div(inside, width, rounding_mode="floor")
+        x, y = (inside - row * width).float() + 0.5, row.float() + 0.5
+        image = torch.stack([x, y, torch.ones_like(x)], -1)
+        directions = (self.turned[view] * image[:, None, :]).sum(-1)
+        directions = directions / directions.norm(dim=-1, keepdim=True)
+        near_far = None if self.near_far is None else self.near_far[view]
+        return interval(self.centres[view], directions, near_far, self.box), self.colours[index].float() / 255

@@ -1,0 +1,197 @@
+"""The command line. It starts without torch: every command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nfbench.harness.errors import NfbenchError
+
+app = typer.Typer(
+    name="nfbench",
+    help="The neural-field bench: run methods, score predictions under named protocols, rank the records.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts in half the time
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where records are kept.")]
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", metavar="F", help="The format of a TASK that is a path, where it is not plain."),
+]
+ProtocolOption = Annotated[
+    str | None, typer.Option("--protocol", metavar="ID", help="Measure under this protocol instead of the task's own.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where methods and LPIPS run.")]
+WeightsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--lpips-weights", metavar="FILE", help="AlexNet or VGG weights for LPIPS (else the torch hub cache)."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help="A registered task or the path of a scene or dataset.")
+]
+
+
+@app.command()
+def run(
+    methods: Annotated[
+        str, typer.Argument(metavar="METHOD[,METHOD...]", help="Registered names, or file.py:Class, with commas.")
+    ],
+    task: TaskArgument,
+    preset: Annotated[str | None, typer.Option(metavar="P", help="A named config: paper, tiny, ...")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set one field of the config.")
+    ] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", metavar="N", help="Seed; may be repeated.")] = None,
+    test_every: Annotated[
+        int, typer.Option(metavar="N", help="Measure every N-th test view only: a sub-task with its own id.")
+    ] = 1,
+    budget: Annotated[
+        str, typer.Option(metavar="120s|2000steps", help="For learning and fitting, not rendering.")
+    ] = "",
+    device: DeviceOption = "auto",
+    runs: RunsOption = Path("runs"),
+    format: FormatOption = None,
+    protocol: ProtocolOption = None,
+    lpips_weights: WeightsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run methods on a task: learn, fit, predict to disk, score, record. The same command again resumes."""
+    from nfbench.harness.commands import run_methods
+
+    run_methods(
+        methods.split(","),
+        task,
+        preset=preset,
+        settings=settings or [],
+        seeds=seeds or [0],
+        test_every=test_every,
+        budget=budget,
+        device=device,
+        runs=runs,
+        format=format,
+        protocol=protocol,
+        lpips_weights=lpips_weights or [],
+        quiet=quiet,
+    )
+
+
+@app.command()
+def score(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="A folder with NAME.png and mesh.ply, or a run's folder.")
+    ],
+    task: TaskArgument,
+    protocol: ProtocolOption = None,
+    json: JsonOption = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Score what is there; the row is not ranked.")] = False,
+    test_every: Annotated[int, typer.Option(metavar="N", help="The sub-task of every N-th test view.")] = 1,
+    submit: Annotated[str, typer.Option(metavar="NAME", help="Keep the scores as records of a method NAME.")] = "",
+    device: DeviceOption = "auto",
+    runs: RunsOption = Path("runs"),
+    format: FormatOption = None,
+    lpips_weights: WeightsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Score predictions that are on disk, from any language or framework."""
+    from nfbench.harness.commands import score_predictions
+
+    score_predictions(
+        predictions,
+        task,
+        protocol=protocol,
+        as_json=json,
+        partial=partial,
+        test_every=test_every,
+        submit=submit,
+        device=device,
+        runs=runs,
+        format=format,
+        lpips_weights=lpips_weights or [],
+        quiet=quiet,
+    )
+
+
+@app.command()
+def board(
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="One task, a path, or a prefix; all without.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    form: Annotated[
+        str, typer.Option("--as", metavar="text|markdown|latex|csv|json|html", help="How it is written.")
+    ] = "text",
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write here.")] = None,
+) -> None:
+    """Rank the records: a table, or one static web page with the renders beside the truth."""
+    from nfbench.harness.commands import show_board
+
+    show_board(task, runs, form, output)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="[methods|tasks|formats|protocols|metrics]")] = "",
+    json: JsonOption = False,
+) -> None:
+    """List what nfbench knows by name, installed packages included."""
+    from nfbench.harness.listing import text
+
+    print(text(what, json))
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scene or dataset folder.")],
+    json: JsonOption = False,
+    format: FormatOption = None,
+) -> None:
+    """Say what a folder is: format, scenes, splits, views, sizes, box, problems."""
+    from nfbench.harness.inspection import text
+
+    print(text(path, format, json))
+
+
+@app.command()
+def check(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A method (name or file.py:Class) or a protocol.")],
+    device: DeviceOption = "auto",
+) -> None:
+    """Run the contract on a method or a protocol and say in words what is missing."""
+    from nfbench.harness.commands import check_target
+
+    check_target(target, device)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation has and lacks: packages, devices, LPIPS weights, plug-ins, cache."""
+    from nfbench.harness.doctor import text
+
+    print(text())
+
+
+def main() -> None:
+    """The console script: 0 when all went well, 2 for what the user can mend, 1 (with a traceback) for a bug."""
+    try:
+        app()
+    except NfbenchError as error:
+        print(f"nfbench: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("nfbench: stopped; what is recorded stays, the same command resumes.", file=sys.stderr)
+        sys.exit(130)

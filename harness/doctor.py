@@ -1,0 +1,55 @@
+"""`nfbench doctor`: what this installation has and lacks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from nfbench.harness.registry import registry
+
+
+def report() -> list[tuple[str, str, bool]]:
+    """What was looked at, what was found, and whether it is well."""
+    import torch
+
+    found = registry()
+    rows = [
+        ("nfbench", f"{version('nfbench')} on Python {platform.python_version()}", True),
+        ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads", True),
+        ("GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none; methods run on the CPU", True),
+        ("processors", str(os.cpu_count()), True),
+        ("free disk", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB in the current folder", True),
+        (
+            "known",
+            f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.formats)} formats, "
+            f"{len(found.protocols)} protocols",
+            True,
+        ),
+    ]
+    return rows + _lpips() + [("plug-in", problem, False) for problem in found.problems]
+
+
+def _lpips() -> list[tuple[str, str, bool]]:
+    from nfbench.harness.lpips import TRUNKS, find_weights
+
+    folder = Path(_hub()) / "checkpoints"
+    rows = []
+    for net in ("alex", "vgg"):
+        path = find_weights(net)
+        missing = f"no weights: LPIPS is left out. Put {TRUNKS[net].file} into {folder}, or use --lpips-weights"
+        rows.append((f"LPIPS {net}", str(path) if path else missing, path is not None))
+    return rows
+
+
+def _hub() -> str:
+    import torch
+
+    return torch.hub.get_dir()
+
+
+def text() -> str:
+    """The report, a line each."""
+    return "\n".join(f"{'ok' if well else '--'}  {name:<12}{found}" for name, found, well in report())

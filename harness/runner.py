@@ -1,0 +1,300 @@
+"""The scene loop: build a method, learn, and for every scene fit, predict to disk, read back, measure, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nfbench.harness import provenance
+from nfbench.harness.errors import NfbenchError, RecordInvalid, Unsupported
+from nfbench.harness.guard import hidden_files, hiding
+from nfbench.harness.method import Budget, Learner, Progress, configure
+from nfbench.harness.picture import write_pictures
+from nfbench.harness.prediction import predict, sections, unsupported
+from nfbench.harness.protocol import Protocol
+from nfbench.harness.record import (
+    FILE,
+    Cost,
+    Failure,
+    MethodEntry,
+    Record,
+    TaskEntry,
+    read_record,
+    run_folder,
+    short_hash,
+    write_record,
+    write_text,
+)
+from nfbench.harness.registry import MethodSpec, resolve
+from nfbench.harness.scene import Scene
+from nfbench.harness.scoring import Scores, score
+from nfbench.harness.task import SceneRef, Task
+from nfbench.harness.watcher import Watcher
+
+PRIOR = "_prior"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: its record, its folder, and whether it was there already."""
+
+    record: Record
+    folder: Path
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one task: everything but the seed and the scene.
+
+    Attributes:
+        spec: the method.
+        task: the task.
+        protocol: what measures it.
+        runs: where records go.
+        preset: of the method's config.
+        settings: field name to text, put over the preset.
+        budget: for learning, and again for the fit of each scene.
+        device: `cpu` or `cuda`.
+        lpips_weights: files with LPIPS weights.
+        watcher: whom to tell.
+    """
+
+    spec: MethodSpec
+    task: Task
+    protocol: Protocol
+    runs: Path
+    preset: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    device: str = "cpu"
+    lpips_weights: tuple[Path, ...] = ()
+    watcher: Watcher = field(default_factory=Watcher)
+
+    def __call__(self, seed: int) -> list[Outcome]:
+        """Run every test scene of the task that has no good record yet, and give the outcomes of all of them.
+
+        Raises:
+            NfbenchError: the method, its config or the records folder is unusable. What goes wrong inside a scene is
+                no exception but a failed Record.
+        """
+        kind = resolve(self.spec.target)
+        config = configure(kind, self.preset, self.settings)
+        entry = self._entry(kind, config)
+        done, todo = self._sort(entry, seed)
+        lacking = [need for need in self.spec.needs if need not in self.task.given]
+        if lacking and todo:
+            return done + [self._unsupported(entry, ref, seed, lacking) for ref in todo]
+        if not todo:
+            return done
+        method = kind(config, seed, self.device)
+        training = [self._open(ref).seen() for ref in self.task.train] if isinstance(method, Learner) else []
+        try:
+            learned = self._learn(method, training, entry, seed)
+        except Exception as error:
+            return done + [self._failed(entry, ref.name, seed, error, Cost()) for ref in todo]
+        return done + [self._scene(method, entry, self._open(ref), seed, learned) for ref in todo]
+
+    def _open(self, ref: SceneRef) -> Scene:
+        """The scene on the protocol's background. A defect of the data stops the run: no method is charged with it."""
+        scene = ref.open()
+        return scene if self.protocol.image is None else replace(scene, background=self.protocol.image.background)
+
+    def _entry(self, kind: type[Any], config: Any) -> MethodEntry:  # noqa: ANN401
+        """The method as the record tells it; its hash covers all that may change the result."""
+        place = self.spec.target.rpartition(":")[0]
+        code = hashlib.sha256(Path(place).read_bytes()).hexdigest() if place.endswith(".py") else place
+        fields = dataclasses.asdict(config)
+        budget = str(self.budget)
+        device = "cpu" if self.device == "cpu" else "gpu"
+        covered = [kind.__name__, code, fields, budget, self.task.version, self.protocol.id, device]
+        return MethodEntry(
+            name=self.spec.name,
+            target=f"{Path(place).name if place.endswith('.py') else place}:{kind.__name__}",
+            preset=self.preset if self.preset and getattr(kind, "presets", None) else "",
+            config=json.loads(json.dumps(fields, default=str)),
+            budget=budget,
+            hash=short_hash(covered),
+            origin=self.spec.origin,
+        )
+
+    def _sort(self, entry: MethodEntry, seed: int) -> tuple[list[Outcome], list[SceneRef]]:
+        """Scenes with a good record, and scenes to run."""
+        done, todo = [], []
+        for ref in self.task.test:
+            folder = self._folder(entry, ref.name, seed)
+            record = None
+            if (folder / FILE).exists():
+                try:
+                    record = read_record(folder)
+                except RecordInvalid as error:
+                    self.watcher.line(f"{error.message} It is run again.")
+            if record is not None and record.status == "ok":
+                done.append(Outcome(record, folder, reused=True))
+            else:
+                todo.append(ref)
+        return done, todo
+
+    def _folder(self, entry: MethodEntry, scene: str, seed: int) -> Path:
+        return run_folder(self.runs, self.task.name, entry.name, scene, seed, entry.hash)
+
+    def _learn(self, method: object, training: Sequence[Scene], entry: MethodEntry, seed: int) -> Cost:
+        """Learn the prior, or read the one that is there; what learning cost."""
+        cost = Cost(device=provenance.device_name(self.device))
+        if not isinstance(method, Learner):
+            return cost
+        if not training:
+            raise Unsupported(
+                f"{self.spec.name} learns a prior; task {self.task.name} has no training scenes.",
+                "Choose a category task, procedural-shapes/points-to-shape for one.",
+            )
+        folder = self._folder(entry, PRIOR, seed)
+        note = folder / "prior.json"
+        if note.exists():
+            self.watcher.line(f"{self.spec.name}: the prior learned before is used again")
+            method.load(folder)
+            return Cost.model_validate_json(note.read_text())
+        seed_everything(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.jsonl").open("w", encoding="utf-8") as log, provenance.metered(self.device) as meter:
+            method.learn(training, self.budget.start(self._listener("learn", log.write)))
+        method.save(folder)
+        cost.learn_seconds, cost.peak_memory_bytes = meter.seconds, meter.peak_bytes
+        write_text(note, cost.model_dump_json())
+        return cost
+
+    def _scene(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, learned: Cost) -> Outcome:  # noqa: ANN401
+        """One scene: fit, predict to disk, read back, measure, record. The only place that catches all."""
+        folder = self._folder(entry, scene.name, seed)
+        shutil.rmtree(folder, ignore_errors=True)  # what a failed or broken-off run left
+        folder.mkdir(parents=True)
+        cost = learned.model_copy()
+        try:
+            seed_everything(seed)
+            with hiding(hidden_files(scene)):
+                fitted = self._fit(method, scene, folder, cost)
+                lacking = unsupported(fitted, sections(scene, self.protocol))
+                with provenance.metered(self.device) as meter:
+                    predict(fitted, scene, self.protocol, folder / "predictions", self._fraction("predict"))
+                cost.predict_seconds = meter.seconds
+                if hasattr(fitted, "save"):
+                    (folder / "checkpoint").mkdir()
+                    fitted.save(folder / "checkpoint")
+            measured = self._measure(scene, folder, lacking)
+            write_pictures(folder, folder / "predictions", scene, self.protocol)
+        except Exception as error:
+            return self._failed(entry, scene.name, seed, error, cost)
+        status = "ok" if measured.expected else "unsupported"
+        record = self._record(entry, scene.name, seed, status=status, cost=cost, unsupported=lacking)
+        record.scores = measured.summary(self.protocol)
+        record.expected, record.missing = len(measured.expected), measured.missing
+        record.unmeasured, record.hashes = measured.unmeasured, measured.hashes
+        return self._write(record, measured.items)
+
+    def _fit(self, method: Any, scene: Scene, folder: Path, cost: Cost) -> Any:  # noqa: ANN401
+        """The field; its cost goes into `cost`, its reports into log.jsonl."""
+        with (folder / "log.jsonl").open("w", encoding="utf-8") as log, provenance.metered(self.device) as meter:
+
+            def write(line: str) -> None:
+                log.write(line)
+                cost.steps = json.loads(line)["step"] + 1
+
+            fitted = method.fit(scene.seen(), self.budget.start(self._listener(f"fit {scene.name}", write)))
+        cost.fit_seconds = meter.seconds
+        cost.peak_memory_bytes = max(cost.peak_memory_bytes, meter.peak_bytes)
+        parameters = getattr(fitted, "parameters", None)
+        cost.parameters = int(parameters) if isinstance(parameters, int) else None
+        return fitted
+
+    def _measure(self, scene: Scene, folder: Path, lacking: Sequence[str]) -> Scores:
+        only = [section for section in sections(scene, self.protocol) if section not in lacking]
+        return score(
+            folder / "predictions",
+            scene,
+            self.protocol,
+            only=only,
+            device=self.device,
+            lpips_weights=self.lpips_weights,
+            progress=self._fraction("measure"),
+        )
+
+    def _fraction(self, stage: str) -> Callable[[float], None]:
+        return lambda fraction: self.watcher.progress(f"{self.spec.name} {stage}", fraction, {})
+
+    def _listener(self, stage: str, write: Callable[[str], object]) -> Callable[[Progress], None]:
+        def listen(progress: Progress) -> None:
+            numbers = {k: float(v) for k, v in progress.numbers.items()}
+            write(json.dumps({"step": progress.step, "seconds": round(progress.seconds, 3), **numbers}) + "\n")
+            self.watcher.progress(f"{self.spec.name} {stage}", progress.fraction, numbers)
+
+        return listen
+
+    def _record(self, entry: MethodEntry, scene: str, seed: int, **values: Any) -> Record:  # noqa: ANN401
+        names = [test.name for test in self.task.test]
+        return Record(
+            method=entry,
+            task=TaskEntry(name=self.task.name, version=self.task.version, scenes=names),
+            scene=scene,
+            seed=seed,
+            protocol=self.protocol.id,
+            primary=self.protocol.primary,
+            environment=provenance.environment(),
+            **values,
+        )
+
+    def _failed(self, entry: MethodEntry, scene: str, seed: int, error: Exception, cost: Cost) -> Outcome:
+        named = isinstance(error, NfbenchError)
+        failure = Failure(
+            type=type(error).__name__,
+            message=error.message if isinstance(error, NfbenchError) else str(error),
+            hint=error.hint if isinstance(error, NfbenchError) else "",
+            traceback="" if named else "".join(traceback.format_exception(error)),
+        )
+        status = "unsupported" if isinstance(error, Unsupported) else "failed"
+        return self._write(self._record(entry, scene, seed, status=status, cost=cost, error=failure))
+
+    def _unsupported(self, entry: MethodEntry, ref: SceneRef, seed: int, lacking: Sequence[str]) -> Outcome:
+        error = Unsupported(
+            f"{self.spec.name} needs {' and '.join(lacking)}; {self.task.name} gives {', '.join(self.task.given)}.",
+            "nfbench list methods says what each method needs.",
+        )
+        return self._failed(entry, ref.name, seed, error, Cost())
+
+    def _write(self, record: Record, items: Mapping[str, Mapping[str, float]] | None = None) -> Outcome:
+        folder = self._folder(record.method, record.scene, record.seed)
+        write_record(folder, record, items)
+        return Outcome(record, folder, reused=False)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators, for methods that draw from them."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # for methods that use the global generator
+    torch.manual_seed(seed)
+
+
+def choose_device(asked: str) -> str:
+    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        Unsupported: CUDA is asked for and there is none.
+    """
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise Unsupported("--device cuda: torch sees no GPU.", "Use --device cpu, or see nfbench doctor.")
+    return asked

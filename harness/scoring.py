@@ -1,0 +1,243 @@
+"""Scoring: predictions on disk against the truth of a scene, under a protocol. `run` and `score` both end here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nfbench.harness import image as images
+from nfbench.harness import mesh as meshes
+from nfbench.harness import surface as surfaces
+from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.meshfile import read_mesh
+from nfbench.harness.png import read_png
+from nfbench.harness.prediction import MESH, sections
+from nfbench.harness.protocol import AtRadius, ImageColumn, Lpips, Protocol, Ssim, SurfaceColumn, SurfaceSection
+from nfbench.harness.record import Score
+from nfbench.harness.scene import Image, Mesh, Scene, Views
+
+_NAMED = 5  # how many missing items a message lists by name
+
+
+@dataclass
+class Scores:
+    """What was measured on one scene.
+
+    Attributes:
+        items: column to item name to value.
+        expected: every item the protocol wants, by name.
+        missing: those that were not there.
+        unmeasured: column to the reason why it could not be measured at all.
+        extra: files in the folder that are no item.
+        hashes: sha256 of what was compared, `predictions` and `truth`.
+    """
+
+    items: dict[str, dict[str, float]] = field(default_factory=dict)
+    expected: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unmeasured: dict[str, str] = field(default_factory=dict)
+    extra: list[str] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def summary(self, protocol: Protocol) -> dict[str, Score]:
+        """Column to mean over items, for the columns that have any."""
+        found = {}
+        for column, values in self.items.items():
+            if values:
+                mean = float(np.mean(list(values.values())))
+                metric = protocol.metric(column)
+                found[column] = Score(mean=mean, unit=protocol.unit(column), better=metric.better, count=len(values))
+        return found
+
+
+def score(
+    folder: Path,
+    scene: Scene,
+    protocol: Protocol,
+    *,
+    only: Sequence[str] | None = None,
+    partial: bool = False,
+    device: str = "cpu",
+    lpips_weights: Sequence[Path] = (),
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Scores:
+    """The scores of the predictions in `folder`: NAME.png for every hidden view, mesh.ply for the surface.
+
+    Args:
+        folder: the predictions of this scene.
+        scene: with its truth.
+        protocol: every choice behind the numbers.
+        only: sections to measure, where the method cannot answer all of `image` and `surface`.
+        partial: measure what is there and list what is missing, instead of refusing.
+        device: where LPIPS runs.
+        lpips_weights: files with LPIPS trunk weights; the torch hub cache is looked at otherwise.
+        progress: told the fraction done now and then.
+
+    Raises:
+        DataMissing: an item is missing and `partial` is false; it names the items.
+        DataCorrupt: a prediction is not an 8-bit RGB PNG of the right size, or no mesh; it names the file.
+        Unsupported: the protocol measures nothing that this scene has truth of.
+    """
+    wanted = [s for s in sections(scene, protocol) if only is None or s in only]
+    if not sections(scene, protocol):
+        raise Unsupported(
+            f"Protocol {protocol.id} measures nothing that scene {scene.name!r} has truth of.",
+            "Choose another protocol: nfbench list protocols.",
+        )
+    if not folder.is_dir() and not partial:
+        raise DataMissing(f"There is no folder {folder}.", "Name the folder with the predictions.")
+    result = Scores(items={column: {} for section in wanted for column in _columns(protocol, section)})
+    _take_stock(folder, scene, wanted, result)
+    if result.missing and not partial:
+        raise DataMissing(_missing_message(folder, result), "Add them, or say --partial to score the rest unranked.")
+    digests = _Digests()
+    if "image" in wanted and protocol.image is not None and scene.hidden is not None:
+        present = [i for i, name in enumerate(scene.hidden.names) if name not in result.missing]
+        pairs = _pairs(folder, scene.hidden, present, protocol.image.background, digests)
+        measures = _image_measures(protocol.image.columns, result.unmeasured, device, lpips_weights)
+        for done, (name, prediction, truth) in enumerate(pairs, 1):
+            for column, measure in measures.items():
+                result.items[column][name] = measure(prediction, truth)
+            progress(done / len(present))
+    if "surface" in wanted and protocol.surface is not None and MESH not in result.missing:
+        path = folder / MESH
+        digests.prediction.update(path.read_bytes())
+        for column, value in _score_surface(path, scene, protocol.surface, digests).items():
+            result.items[column][MESH] = value
+    result.hashes = digests.hex()
+    return result
+
+
+def truth_image(views: Views, index: int, background: tuple[float, float, float]) -> Image:
+    """The hidden view as predictions are measured against it: over the background, rounded, uint8 (H,W,3)."""
+    return images.quantise(images.composite(views.image(index), background))
+
+
+class _Digests:
+    """Running hashes of all that is compared."""
+
+    def __init__(self) -> None:
+        self.prediction = hashlib.sha256()
+        self.truth = hashlib.sha256()
+
+    def hex(self) -> dict[str, str]:
+        return {"predictions": self.prediction.hexdigest(), "truth": self.truth.hexdigest()}
+
+
+def _columns(protocol: Protocol, section: str) -> Iterable[str]:
+    chosen = protocol.image if section == "image" else protocol.surface
+    return chosen.columns if chosen is not None else ()
+
+
+def _take_stock(folder: Path, scene: Scene, wanted: Sequence[str], result: Scores) -> None:
+    """Fill in what is expected, what is missing and what else lies there."""
+    if "image" in wanted and scene.hidden is not None:
+        result.expected += scene.hidden.names
+    if "surface" in wanted:
+        result.expected.append(MESH)
+    there = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
+    result.missing = [item for item in result.expected if _file(item) not in there]
+    wanted_files = {_file(item) for item in result.expected}
+    result.extra = sorted(name for name in there - wanted_files if not name.startswith("."))
+
+
+def _file(item: str) -> str:
+    return item if item == MESH else f"{item}.png"
+
+
+def _missing_message(folder: Path, result: Scores) -> str:
+    names = [_file(item) for item in result.missing[:_NAMED]]
+    more = f" and {len(result.missing) - _NAMED} more" if len(result.missing) > _NAMED else ""
+    message = (
+        f"{folder}: {len(result.missing)} of {len(result.expected)} predictions missing: {', '.join(names)}{more}."
+    )
+    if result.extra:
+        message += f" There, but not asked for: {', '.join(result.extra[:_NAMED])}."
+    return message
+
+
+def _pairs(
+    folder: Path, views: Views, present: Sequence[int], background: tuple[float, float, float], digests: _Digests
+) -> Iterator[tuple[str, Image, Image]]:
+    """Name, prediction and truth of the views at `present`, one at a time."""
+    for index in present:
+        name = views.names[index]
+        truth = truth_image(views, index, background)
+        prediction = _opaque(read_png(folder / f"{name}.png"), folder / f"{name}.png")
+        if prediction.shape != truth.shape:
+            raise DataCorrupt(
+                f"{folder / name}.png is {prediction.shape[1]}x{prediction.shape[0]} pixels, "
+                f"the test view is {truth.shape[1]}x{truth.shape[0]}.",
+                "Render at the size of the dataset; nfbench does not resize.",
+            )
+        digests.prediction.update(name.encode() + prediction.tobytes())
+        digests.truth.update(name.encode() + truth.tobytes())
+        yield name, prediction, truth
+
+
+def _opaque(prediction: Image, path: Path) -> Image:
+    if prediction.shape[2] == 4 and prediction[:, :, 3].min() < 255:
+        raise DataCorrupt(f"{path} has transparent pixels.", "Composite it on the protocol's background, save as RGB.")
+    return prediction[:, :, :3]
+
+
+def _image_measures(
+    columns: Mapping[str, ImageColumn], unmeasured: dict[str, str], device: str, lpips_weights: Sequence[Path]
+) -> dict[str, Callable[[Image, Image], float]]:
+    """Column to a function of prediction and truth; a column whose weights are not to be had goes to `unmeasured`."""
+    found: dict[str, Callable[[Image, Image], float]] = {}
+    for name, column in columns.items():
+        if isinstance(column, Lpips):
+            try:
+                found[name] = _lpips(column, device, lpips_weights)
+            except DataMissing as error:
+                unmeasured[name] = error.message
+        elif isinstance(column, Ssim):
+            found[name] = _ssim(column)
+        else:
+            found[name] = lambda prediction, truth: float(images.psnr(prediction, truth))
+    return found
+
+
+def _ssim(column: Ssim) -> Callable[[Image, Image], float]:
+    def measure(prediction: Image, truth: Image) -> float:
+        size, sigma, covariance = column.size, column.sigma, column.covariance
+        return float(images.ssim(prediction, truth, size=size, sigma=sigma, covariance=covariance))
+
+    return measure
+
+
+def _lpips(column: Lpips, device: str, weights: Sequence[Path]) -> Callable[[Image, Image], float]:
+    from nfbench.harness import lpips
+
+    model = lpips.load(column.net, lpips.weights_for(column.net, weights), device)
+    return lambda prediction, truth: float(lpips.distance(model, prediction, truth))
+
+
+def _score_surface(path: Path, scene: Scene, section: SurfaceSection, digests: _Digests) -> dict[str, float]:
+    """Every column of the surface section, for the mesh in `path`."""
+    mesh = read_mesh(path)
+    if len(mesh.faces) == 0:
+        raise DataCorrupt(f"{path} has no faces.", "The surface is empty at the protocol's level: nothing to measure.")
+    truth = scene.surface
+    if isinstance(truth, Mesh):
+        truth = meshes.sample(truth, section.samples, section.seed + 1)
+    assert truth is not None
+    digests.truth.update(truth.xyz.tobytes())
+    pairs = surfaces.correspond(meshes.sample(mesh, section.samples, section.seed), truth)
+    return {name: _surface_value(column, pairs, mesh, scene) for name, column in section.columns.items()}
+
+
+def _surface_value(column: SurfaceColumn, pairs: surfaces.Correspondence, mesh: Mesh, scene: Scene) -> float:
+    if isinstance(column, AtRadius):
+        return float(getattr(pairs, column.metric)(column.radius))
+    if column.metric == "iou":
+        points = scene.occupancy
+        if points is None or points.value is None:
+            raise Unsupported(f"Scene {scene.name!r} has no query points with true occupancy, which iou needs.")
+        return surfaces.iou(meshes.inside(mesh, points.xyz), points.value >= 0.5)
+    return float(getattr(pairs, column.metric)())

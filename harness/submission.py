@@ -1,0 +1,179 @@
+"""Predictions from anywhere: a folder, or a run's folder, against the scenes of a task."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nfbench.harness import provenance
+from nfbench.harness.errors import DataMissing, NfbenchError
+from nfbench.harness.picture import write_pictures
+from nfbench.harness.prediction import sections
+from nfbench.harness.protocol import Protocol
+from nfbench.harness.record import (
+    FILE,
+    MethodEntry,
+    Record,
+    TaskEntry,
+    read_record,
+    run_folder,
+    short_hash,
+    write_record,
+)
+from nfbench.harness.scene import Scene
+from nfbench.harness.scoring import Scores, score
+from nfbench.harness.task import SceneRef, Task
+
+
+@dataclass(frozen=True)
+class Part:
+    """The predictions of one scene: where they lie, and the sections that the method cannot answer."""
+
+    ref: SceneRef
+    folder: Path
+    unsupported: tuple[str, ...] = ()
+
+
+@dataclass
+class Submission:
+    """Scored predictions: scene name to scores."""
+
+    task: Task
+    protocol: Protocol
+    scores: dict[str, Scores] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> int:
+        """Items that the protocol wants."""
+        return sum(len(s.expected) for s in self.scores.values())
+
+    @property
+    def missing(self) -> list[str]:
+        """Items that were not there, with their scene where there is more than one."""
+        return [self._item(scene, item) for scene, s in self.scores.items() for item in s.missing]
+
+    @property
+    def coverage(self) -> float:
+        """The part of the expected items that was measured."""
+        return 1 - len(self.missing) / self.expected if self.expected else 0.0
+
+    def unmeasured(self) -> dict[str, str]:
+        """Column to the reason why it could not be measured at all."""
+        return {column: why for s in self.scores.values() for column, why in s.unmeasured.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """The fixed form of `nfbench score --json`; a mean is over scenes of the mean over a scene's items."""
+        columns: dict[str, Any] = {}
+        for column in self.protocol.columns():
+            means = [s.summary(self.protocol)[column].mean for s in self.scores.values() if s.items.get(column)]
+            if means:
+                items = {
+                    self._item(scene, i): v for scene, s in self.scores.items() for i, v in s.items[column].items()
+                }
+                columns[column] = {
+                    "mean": statistics.fmean(means),
+                    "unit": self.protocol.unit(column),
+                    "better": self.protocol.metric(column).better,
+                    "items": items,
+                }
+        return {
+            "protocol": self.protocol.id,
+            "task": self.task.name,
+            "coverage": self.coverage,
+            "missing": self.missing,
+            "scores": columns,
+            "unmeasured": self.unmeasured(),
+        }
+
+    def _item(self, scene: str, item: str) -> str:
+        return item if len(self.task.test) == 1 else f"{scene}/{item}"
+
+
+def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
+    """The task that predictions answer, and where those of each scene lie.
+
+    A run's folder answers for its own scene, and for its own sub-task (`+every8`). Another folder holds the files
+    themselves where the task has one scene, and else one folder a scene.
+
+    Raises:
+        DataMissing: no such folder.
+        NfbenchError: a run of another task.
+    """
+    if not predictions.is_dir():
+        raise DataMissing(f"There is no folder {predictions}.", "Name the folder with the predictions.")
+    if (predictions / FILE).exists():
+        record = read_record(predictions)
+        name, _, every = record.task.name.partition("+every")
+        if task.name not in (name, record.task.name):
+            raise NfbenchError(f"{predictions} is a run of task {record.task.name}, not of {task.name}.")
+        if every and task.name == name:
+            task = task.every(int(every))
+        task = task.only([record.scene])
+        return task, [Part(task.test[0], predictions / "predictions", tuple(record.unsupported))]
+    if len(task.test) == 1 and not (predictions / task.test[0].name).is_dir():
+        return task, [Part(task.test[0], predictions)]
+    return task, [Part(ref, predictions / ref.name) for ref in task.test]
+
+
+def score_parts(
+    parts: Sequence[Part],
+    task: Task,
+    protocol: Protocol,
+    *,
+    partial: bool = False,
+    device: str = "cpu",
+    lpips_weights: Sequence[Path] = (),
+    progress: Callable[[str, float], None] = lambda scene, fraction: None,
+    after: Callable[[Part, Scene, Scores], None] = lambda part, scene, scores: None,
+) -> Submission:
+    """Score every part, and tell `after` of each; raises what `nfbench.harness.scoring.score` does."""
+    result = Submission(task, protocol)
+    for part in parts:
+        scene = part.ref.open()
+        if protocol.image is not None:
+            scene = replace(scene, background=protocol.image.background)
+
+        def report(fraction: float, name: str = part.ref.name) -> None:
+            progress(name, fraction)
+
+        result.scores[part.ref.name] = score(
+            part.folder,
+            scene,
+            protocol,
+            only=[section for section in sections(scene, protocol) if section not in part.unsupported],
+            partial=partial,
+            device=device,
+            lpips_weights=lpips_weights,
+            progress=report,
+        )
+        after(part, scene, result.scores[part.ref.name])
+    return result
+
+
+def keep(name: str, part: Part, scene: Scene, scores: Scores, task: Task, protocol: Protocol, runs: Path) -> Path:
+    """Record submitted predictions as a method `name`; gives the folder of the record."""
+    entry = MethodEntry(name=name, hash=short_hash([name, scores.hashes, protocol.id, task.version]))
+    record = Record(
+        method=entry,
+        task=TaskEntry(name=task.name, version=task.version, scenes=[ref.name for ref in task.test]),
+        scene=part.ref.name,
+        seed=0,
+        protocol=protocol.id,
+        primary=protocol.primary,
+        status="ok",
+        origin="submitted",
+        scores=scores.summary(protocol),
+        expected=len(scores.expected),
+        missing=scores.missing,
+        unmeasured=scores.unmeasured,
+        unsupported=list(part.unsupported),
+        hashes=scores.hashes,
+        environment=provenance.environment(),
+    )
+    folder = run_folder(runs, task.name, name, part.ref.name, 0, entry.hash)
+    write_record(folder, record, scores.items)
+    write_pictures(folder, part.folder, scene, protocol)
+    return folder

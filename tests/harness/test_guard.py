@@ -1,0 +1,46 @@
+import os
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from nfbench.harness.errors import ContractBroken
+from nfbench.harness.guard import hidden_files, hiding
+from nfbench.harness.probe import ball
+
+
+def test_hidden_files_cannot_be_opened_while_a_method_runs(tmp_path, monkeypatch):
+    scene = ball(tmp_path)
+    path = scene.hidden.files[0]
+    with hiding(hidden_files(scene)):
+        for attempt in (
+            lambda: path.read_bytes(),
+            lambda: Image.open(path),
+            lambda: os.open(path, os.O_RDONLY),
+            lambda: open(os.fsencode(path), "rb"),  # noqa: SIM115
+        ):
+            with pytest.raises(ContractBroken, match="hidden view"):
+                attempt()
+        monkeypatch.chdir(path.parent)
+        with pytest.raises(ContractBroken):
+            open(path.name, "rb")  # noqa: SIM115
+        alias = tmp_path / "alias"
+        alias.symlink_to(path.parent)
+        with pytest.raises(ContractBroken):
+            (alias / path.name).read_bytes()
+        assert scene.given.views.image(0).shape == (24, 24, 4), "what is given stays open"
+        (tmp_path / path.name).write_bytes(b"a prediction of the same name")
+    assert path.read_bytes(), "and all is open again afterwards"
+
+
+def test_views_that_are_given_and_measured_are_not_hidden(tmp_path):
+    scene = ball(tmp_path)
+    assert hidden_files(replace(scene, hidden=scene.given.views)) == []
+    assert hidden_files(scene.seen()) == []
+
+
+def test_the_guard_ends_with_an_error(tmp_path):
+    scene = ball(tmp_path)
+    with pytest.raises(RuntimeError), hiding(hidden_files(scene)):
+        raise RuntimeError
+    assert scene.hidden.image(0).shape == (24, 24, 4)

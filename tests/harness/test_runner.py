@@ -1,0 +1,195 @@
+import json
+
+import numpy as np
+import pytest
+
+from nfbench.harness.errors import DataMissing, Unsupported
+from nfbench.harness.method import Budget
+from nfbench.harness.probe import ball
+from nfbench.harness.protocol import protocol
+from nfbench.harness.record import find_records, read_record
+from nfbench.harness.registry import method_spec
+from nfbench.harness.runner import PRIOR, Run, choose_device
+from nfbench.harness.scoring import score
+from nfbench.harness.task import SceneRef, Task
+from nfbench.harness.watcher import Watcher
+
+METHODS = '''
+from pathlib import Path
+import numpy as np
+
+class Flat:
+    """One grey."""
+    def __init__(self, config, seed, device):
+        self.seed = seed
+    def fit(self, scene, budget):
+        for step in budget.run(3):
+            step.log(loss=1.0 / (step.index + 1))
+        return self
+    def render(self, cameras):
+        width, height = cameras.size[0]
+        return np.full((len(cameras), height, width, 3), 0.5 + 0.1 * self.seed, np.float32)
+
+class Bad(Flat):
+    def render(self, cameras):
+        return np.full_like(super().render(cameras), np.nan)
+
+class Crash(Flat):
+    def fit(self, scene, budget):
+        raise ValueError("out of cheese")
+
+class Peek(Flat):
+    def fit(self, scene, budget):
+        train = scene.given.views.files[0]
+        (train.parent.parent / "test" / "v_0.png").read_bytes()
+
+class Nothing(Flat):
+    render = None
+    def fit(self, scene, budget):
+        return object()
+
+class Learned(Flat):
+    def learn(self, scenes, budget):
+        self.grey = 0.25
+        for scene in scenes:
+            assert scene.hidden is None and scene.surface is None
+    def save(self, folder):
+        (folder / "grey.txt").write_text(str(self.grey))
+    def load(self, folder):
+        self.grey = float((folder / "grey.txt").read_text())
+    def render(self, cameras):
+        return super().render(cameras) * 0 + self.grey
+'''
+
+
+@pytest.fixture
+def task(tmp_path):
+    scene = ball(tmp_path / "ball")
+    ref = SceneRef("ball", lambda: scene)
+    return Task("test/ball", "1", "nerf-synthetic@1", ("views", "cloud"), (ref,), (ref,))
+
+
+@pytest.fixture
+def run(task, tmp_path):
+    path = tmp_path / "methods.py"
+    path.write_text(METHODS)
+
+    def make(name, **changes):
+        values = {"task": task, "protocol": protocol("nerf-synthetic@1"), "runs": tmp_path / "runs", **changes}
+        return Run(method_spec(f"{path}:{name}"), **values)
+
+    return make
+
+
+def test_a_run_leaves_all_that_the_design_promises(run, tmp_path):
+    (outcome,) = run("Flat", budget=Budget(steps=2))(0)
+    record = outcome.record
+    assert outcome.folder.parent == tmp_path / "runs" / "test" / "ball" / "Flat" / "ball"
+    assert outcome.folder.name == f"0-{record.method.hash}"
+    names = {p.relative_to(outcome.folder).as_posix() for p in outcome.folder.rglob("*") if p.is_file()}
+    assert {"record.json", "scores.parquet", "log.jsonl", "predictions/v_0.png", "pictures/truth/v_0.png"} <= names
+    assert read_record(outcome.folder) == record
+    assert record.status == "ok" and record.coverage == 1 and record.expected == 3
+    assert record.method.budget == "2steps" and record.cost.steps == 2
+    assert [json.loads(line)["loss"] for line in (outcome.folder / "log.jsonl").open()] == [1.0, 0.5]
+    assert record.cost.peak_memory_bytes > 1e6 and record.environment["packages"]["numpy"] == np.__version__
+    assert set(record.hashes) == {"predictions", "truth"}
+
+
+def test_scoring_the_written_predictions_gives_the_same_to_the_last_digit(run, task):
+    (outcome,) = run("Flat")(0)
+    again = score(outcome.folder / "predictions", task.test[0].open(), protocol("nerf-synthetic@1"))
+    assert again.summary(protocol("nerf-synthetic@1")) == outcome.record.scores
+
+
+def test_the_same_run_again_does_nothing(run):
+    (first,) = run("Flat")(0)
+    stamp = (first.folder / "record.json").stat().st_mtime_ns
+    (second,) = run("Flat")(0)
+    assert second.reused and not first.reused
+    assert (first.folder / "record.json").stat().st_mtime_ns == stamp
+
+
+def test_seed_budget_and_code_make_another_run(run, tmp_path):
+    folders = {run("Flat")(0)[0].folder, run("Flat")(1)[0].folder, run("Flat", budget=Budget(steps=1))(0)[0].folder}
+    (tmp_path / "methods.py").write_text(METHODS + "\n# changed\n")
+    folders.add(run("Flat")(0)[0].folder)
+    assert len(folders) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind", "words"),
+    [
+        ("Bad", "failed", "ContractBroken", "v_0"),
+        ("Crash", "failed", "ValueError", "out of cheese"),
+        ("Peek", "failed", "ContractBroken", "hidden view"),
+    ],
+)
+def test_a_failure_is_a_record(run, name, status, kind, words):
+    good = run("Flat")(0)[0].folder
+    (outcome,) = run(name)(0)
+    record = read_record(outcome.folder)
+    assert (record.status, record.error.type) == (status, kind) and words in record.error.message
+    assert bool(record.error.traceback) == (kind == "ValueError")
+    assert record.coverage == 0 and not record.scores
+    assert read_record(good).status == "ok"
+    assert not run(name)(0)[0].reused, "a failure is tried again"
+
+
+def test_a_field_that_gives_nothing_measurable_is_unsupported(run):
+    assert run("Nothing")(0)[0].record.status == "unsupported"
+
+
+def test_a_method_that_needs_what_the_task_does_not_give_is_unsupported(run, task):
+    spec = run("Flat").spec
+    from dataclasses import replace
+
+    (outcome,) = replace(run("Flat"), spec=replace(spec, needs=("samples",)))(0)
+    assert outcome.record.status == "unsupported"
+    assert "needs samples" in outcome.record.error.message
+
+
+def test_a_prior_is_learned_once_and_read_again(run, task):
+    lines = []
+    (first,) = run("Learned")(0)
+    assert first.record.status == "ok", first.record.error
+    assert (first.folder.parent.parent / PRIOR / first.folder.name / "grey.txt").exists()
+    (first.folder / "record.json").unlink()
+    (second,) = run("Learned", watcher=Watcher(line=lines.append))(0)
+    assert lines == ["Learned: the prior learned before is used again"]
+    assert second.record.scores == first.record.scores
+    assert second.record.cost.learn_seconds == first.record.cost.learn_seconds
+
+
+def test_a_learner_without_training_scenes_is_unsupported(run, task):
+    from dataclasses import replace
+
+    (outcome,) = run("Learned", task=replace(task, train=()))(0)
+    assert outcome.record.status == "unsupported" and "training scenes" in outcome.record.error.message
+
+
+def test_a_defect_of_the_data_stops_the_run_and_charges_no_method(run, task, tmp_path):
+    from dataclasses import replace
+
+    def broken():
+        raise DataMissing("There is no transforms_test.json.")
+
+    with pytest.raises(DataMissing):
+        run("Flat", task=replace(task, test=(SceneRef("ball", broken),)))(0)
+    assert find_records(tmp_path / "runs") == []
+
+
+def test_a_damaged_record_is_told_and_run_again(run):
+    (first,) = run("Flat")(0)
+    (first.folder / "record.json").write_text("{")
+    lines = []
+    (second,) = run("Flat", watcher=Watcher(line=lines.append))(0)
+    assert not second.reused and read_record(second.folder).status == "ok"
+    assert "record.json" in lines[0]
+
+
+def test_cuda_asked_for_and_absent_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(Unsupported, match="no GPU"):
+        choose_device("cuda")

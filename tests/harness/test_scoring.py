@@ -1,0 +1,194 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.mesh import sample
+from nfbench.harness.meshfile import read_mesh, write_ply
+from nfbench.harness.png import write_png
+from nfbench.harness.prediction import MESH, predict, rendered, sections, unsupported
+from nfbench.harness.probe import RADIUS, ball
+from nfbench.harness.protocol import protocol
+from nfbench.harness.scene import Mesh, Scene
+from nfbench.harness.scoring import score, truth_image
+
+IMAGES = protocol("nerf-synthetic@1")
+SURFACE = protocol("onet-shapenet@1")
+SURFACE = SURFACE.model_copy(
+    update={"surface": SURFACE.surface.model_copy(update={"resolution": 48, "samples": 20_000})}
+)
+
+
+class Truth:
+    """A field that knows the answer, but for `shift` in every colour and `grow` in the radius."""
+
+    kind = "sdf"
+
+    def __init__(self, scene: Scene, shift=0.0, grow=0.0):
+        self.scene, self.shift, self.grow = scene, shift, grow
+
+    def render(self, cameras):
+        views = self.scene.hidden
+        same = [i for i in range(len(views)) if np.array_equal(views.cameras.c2w[i], cameras.c2w[0])]
+        image = truth_image(views, same[0], (1.0, 1.0, 1.0))[None] / 255
+        return np.clip(image + self.shift, 0, 1).astype(np.float32)
+
+    def value(self, xyz):
+        return np.linalg.norm(xyz, axis=1) - RADIUS - self.grow
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return ball(tmp_path / "ball")
+
+
+def predicted(field, scene, chosen, folder):
+    predict(field, scene, chosen, folder)
+    return score(folder, scene, chosen)
+
+
+def test_the_truth_itself_scores_perfectly(scene, tmp_path):
+    found = predicted(Truth(scene), scene, IMAGES, tmp_path / "p")
+    assert set(found.items["psnr"]) == set(scene.hidden.names)
+    assert all(value == np.inf for value in found.items["psnr"].values())
+    assert np.allclose(list(found.items["ssim"].values()), 1)
+    assert found.missing == [] and found.extra == []
+
+
+def test_a_known_error_gives_its_decibels(scene, tmp_path):
+    name = scene.hidden.names[0]
+    folder = tmp_path / "p"
+    predict(Truth(scene), scene, IMAGES, folder)
+    truth = truth_image(scene.hidden, 0, (1.0, 1.0, 1.0))
+    write_png(folder / f"{name}.png", np.where(truth > 127, truth - 10, truth + 10).astype(np.uint8))
+    assert score(folder, scene, IMAGES).items["psnr"][name] == pytest.approx(20 * np.log10(255 / 10), abs=1e-9)
+
+
+def test_predictions_are_rounded_not_truncated(scene, tmp_path):
+    predict(Truth(scene, shift=0.4 / 255), scene, IMAGES, tmp_path / "p")
+    found = score(tmp_path / "p", scene, IMAGES)
+    assert all(value == np.inf for value in found.items["psnr"].values()), "0.4 of a level rounds back to the truth"
+
+
+def test_the_background_is_the_protocols(scene, tmp_path):
+    predict(Truth(scene), scene, IMAGES, tmp_path / "p")
+    found = score(tmp_path / "p", scene, protocol("nerf-synthetic-black@1"))
+    assert max(found.items["psnr"].values()) < 20
+
+
+def test_a_surface_scores_as_its_geometry_says(scene, tmp_path):
+    found = predicted(Truth(scene, grow=0.02), scene, SURFACE, tmp_path / "p")
+    values = {column: items[MESH] for column, items in found.items.items()}
+    assert values["chamfer_l1_mean"] == pytest.approx(0.02, abs=2e-3)
+    assert values["accuracy"] == pytest.approx(0.02, abs=2e-3)
+    assert values["iou"] == pytest.approx((RADIUS / (RADIUS + 0.02)) ** 3, abs=0.01)
+    assert values["normal_consistency"] > 0.99
+    assert values["fscore@r0.01"] == 0
+
+
+def test_a_mesh_as_truth_is_sampled(scene, tmp_path):
+    predict(Truth(scene), scene, SURFACE, tmp_path / "p")
+    made = replace(scene, surface=read_mesh(tmp_path / "p" / MESH))
+    again = score(tmp_path / "p", made, SURFACE).items["chamfer_l1_mean"][MESH]
+    floor = score(tmp_path / "p", replace(scene, surface=sample(made.surface, 20_000, 5)), SURFACE)
+    assert again == pytest.approx(floor.items["chamfer_l1_mean"][MESH], rel=0.1), "the sampling floor, not zero"
+
+
+def test_a_missing_prediction_is_refused_and_named(scene, tmp_path):
+    folder = tmp_path / "p"
+    predict(Truth(scene), scene, IMAGES, folder)
+    (folder / "v_1.png").rename(folder / "view_1.png")
+    with pytest.raises(DataMissing) as caught:
+        score(folder, scene, IMAGES)
+    assert "1 of 3" in caught.value.message and "v_1.png" in caught.value.message
+    assert "view_1.png" in caught.value.message, "what lies there under another name is told"
+    assert "--partial" in caught.value.hint
+    part = score(folder, scene, IMAGES, partial=True)
+    assert part.missing == ["v_1"] and set(part.items["psnr"]) == {"v_0", "v_2"}
+    assert part.extra == ["view_1.png"]
+
+
+def test_the_same_predictions_have_the_same_hash(scene, tmp_path):
+    first = predicted(Truth(scene), scene, IMAGES, tmp_path / "p")
+    assert score(tmp_path / "p", scene, IMAGES).hashes == first.hashes
+    other = predicted(Truth(scene, shift=0.1), scene, IMAGES, tmp_path / "q")
+    assert other.hashes["truth"] == first.hashes["truth"]
+    assert other.hashes["predictions"] != first.hashes["predictions"]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((24, 25, 3), np.uint8), "25x24 pixels"),
+        (np.zeros((24, 24, 4), np.uint8), "transparent"),
+    ],
+)
+def test_a_prediction_of_the_wrong_kind_is_named(scene, tmp_path, image, message):
+    folder = tmp_path / "p"
+    predict(Truth(scene), scene, IMAGES, folder)
+    write_png(folder / "v_2.png", image)
+    with pytest.raises(DataCorrupt, match=message) as caught:
+        score(folder, scene, IMAGES)
+    assert "v_2.png" in caught.value.message and caught.value.hint
+
+
+def test_an_opaque_alpha_channel_does_no_harm(scene, tmp_path):
+    folder = tmp_path / "p"
+    predict(Truth(scene), scene, IMAGES, folder)
+    truth = truth_image(scene.hidden, 0, (1.0, 1.0, 1.0))
+    write_png(folder / "v_0.png", np.dstack([truth, np.full(truth.shape[:2], 255, np.uint8)]))
+    assert score(folder, scene, IMAGES).items["psnr"]["v_0"] == np.inf
+
+
+def test_an_empty_surface_is_named(scene, tmp_path):
+    (tmp_path / "p").mkdir()
+    write_ply(tmp_path / "p" / MESH, Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64)))
+    with pytest.raises(DataCorrupt, match=r"mesh\.ply"):
+        score(tmp_path / "p", scene, SURFACE)
+
+
+def test_a_protocol_that_measures_nothing_here(scene, tmp_path):
+    (tmp_path / "p").mkdir()
+    with pytest.raises(Unsupported, match="measures nothing"):
+        score(tmp_path / "p", replace(scene, hidden=None), IMAGES)
+    with pytest.raises(DataMissing, match="no folder"):
+        score(tmp_path / "nowhere", scene, IMAGES)
+
+
+class Wrong:
+    def __init__(self, image):
+        self.image = image
+
+    def render(self, cameras):
+        return self.image
+
+
+GREY = np.full((1, 24, 24, 3), 0.5, np.float32)
+NAN = GREY.copy()
+NAN[0, 3, 4, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (NAN, "NaN or infinity in 1 pixels"),
+        (GREY[0], "shape"),
+        (GREY[:, :, :20], "shape"),
+        ((GREY * 255).astype(np.uint8), "uint8"),
+        (GREY * 255, r"spans \[1"),
+    ],
+)
+def test_a_wrong_render_names_the_view(scene, image, message):
+    with pytest.raises(ContractBroken, match=message) as caught:
+        rendered(Wrong(image), scene.hidden, 1)
+    assert "v_1" in caught.value.message and caught.value.hint
+
+
+def test_sections_follow_protocol_truth_and_field(scene):
+    both = protocol("procedural@1")
+    assert sections(scene, both) == ["image", "surface"]
+    assert sections(replace(scene, surface=None), both) == ["image"]
+    assert sections(scene, SURFACE) == ["surface"]
+    assert unsupported(Wrong(GREY), ["image", "surface"]) == ["surface"]
+    assert unsupported(Truth(scene), ["image", "surface"]) == []

@@ -1,0 +1,174 @@
+import csv
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from nfbench.harness.errors import NotFound
+from nfbench.harness.record import Cost, Failure, MethodEntry, Record, Score, TaskEntry, run_folder, write_record
+from nfbench.leaderboards.board import read_boards
+from nfbench.leaderboards.table import count, duration, escape_latex, memory, number, render, title
+
+PSNR, SSIM = ("psnr", "dB", "higher"), ("ssim", "1", "higher")
+CHAMFER = ("chamfer_l1_mean", "longest edge of the bounding box", "lower")
+
+
+def put(runs, method, values, column=PSNR, *, task="t/x", scene="a", scenes=("a",), seed=0, kind="method", **fields):
+    name, unit, better = column
+    items = {name: {f"v{i}": float(v) for i, v in enumerate(values)}}
+    scores = {name: Score(mean=sum(values) / len(values), unit=unit, better=better, count=len(values))}
+    defaults = {"protocol": "nerf-synthetic@1", "primary": name, "status": "ok", "expected": len(values)}
+    entry = MethodEntry(name=method, hash="h1", origin=kind)
+    entries = {"method": entry, "task": TaskEntry(name=task, version="1", scenes=list(scenes))}
+    record = Record(**entries, scene=scene, seed=seed, **defaults | {"scores": scores} | fields)
+    write_record(run_folder(runs, task, method, scene, seed, "h1"), record, items)
+
+
+@pytest.fixture
+def boards(tmp_path):
+    put(tmp_path, "nerf_50%", [30, 32], cost=Cost(fit_seconds=90, parameters=593_924))
+    put(tmp_path, "flat", [10, 11], kind="floor", unmeasured={"lpips_vgg": "the weights are not here"})
+    put(tmp_path, "half", [40], expected=2, missing=["v1"])
+    failure = Failure(type="RuntimeError", message="loss is\nnot a number")
+    put(tmp_path, "bad", [1], status="failed", scores={}, expected=2, error=failure)
+    put(tmp_path, "perfect", [math.inf, 30])
+    shape = {"protocol": "onet-shapenet@1", "task": "u"}
+    put(tmp_path, "net", [0.012345678], CHAMFER, **shape)
+    put(tmp_path, "paper", [0.01], CHAMFER, origin="paper", **shape)
+    return read_boards(tmp_path)
+
+
+def test_text_says_what_is_ranked_and_why_not(boards):
+    text = render(boards, "text")
+    first, second = text.split("u: version 1")
+    assert "t/x: version 1, 1 scene, protocol nerf-synthetic@1, ranked by PSNR, higher is better" in first
+    lines = first.splitlines()
+    head = next(line for line in lines if line.startswith("#"))
+    assert "PSNR dB ↑" in head and "coverage" in head
+    ranks = {name: next(line.split()[0] for line in lines if name in line.split()[:2]) for name in ("perfect", "flat")}
+    assert ranks == {"perfect": "1", "flat": "3"}
+    assert re.search(r"^1  perfect +run +∞\* +2/2", first, re.M)
+    assert re.search(r"^3  flat +floor +10\.50 ±0\.50 ", first, re.M)
+    assert re.search(r"^—  half +run +40\.00 +1/2", first, re.M)
+    assert re.search(r"^—  bad +run +— +0/2", first, re.M)
+    assert "  bad: failed: scene a, seed 0: RuntimeError: loss is not a number" in lines
+    assert "  half: scene a, seed 0: 1 of 2 items missing: v1" in lines
+    assert "  half: not ranked, 1 of 2 items measured." in lines
+    assert "  LPIPS VGG not measured for flat: the weights are not here" in lines
+    assert "Chamfer L1 mean ↓" in second and "0.01235" in second
+    assert "Unit of Chamfer L1 mean: longest edge of the bounding box." in second
+    assert re.search(r"^1  paper +paper +0\.01000\* ", second, re.M)
+
+
+def test_text_is_aligned(boards):
+    for block in render(boards, "text").split("\n\n"):
+        lines = block.splitlines()
+        if lines and lines[0].startswith("#"):
+            starts = [match.start() for match in re.finditer(r"-+", lines[1])]
+            for line in (lines[0], *lines[2:]):
+                assert all(line[at - 2 : at].strip() == "" for at in starts[1:] if at < len(line))
+
+
+def test_many_failures_are_counted_not_spelled_out(tmp_path):
+    scenes = [f"s{i}" for i in range(10)]
+    for scene in scenes:
+        failure = Failure(type="E", message=f"no {scene}")
+        put(tmp_path, "m", [1], scene=scene, scenes=scenes, status="failed", scores={}, error=failure)
+    boards = read_boards(tmp_path)
+    text = render(boards, "text")
+    assert text.count("m: failed: scene") == 3 and "and 7 more like these" in text
+    assert len(json.loads(render(boards, "json"))[0]["failures"]) == 10
+
+
+def test_markdown_is_a_table_with_the_best_in_bold(boards):
+    lines = [line for line in render(boards, "markdown").splitlines() if line.startswith("|")]
+    split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    assert {len(cells) for cells in split[:7]} == {8}
+    assert all(re.fullmatch(r" :?-+:? ", cell) for cell in split[1])
+    assert " **∞** " in split[2]
+    assert any(cells[1] == r" nerf\_50% " for cells in split)
+
+
+def test_latex_is_escaped_and_set_in_booktabs(boards):
+    text = render(boards, "latex")
+    table = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert table.count(r"\toprule") == table.count(r"\end{tabular}") == 2
+    assert r"nerf\_50\%" in table and r"\textbf{$\infty$}" in table and r"PSNR dB $\uparrow$" in table
+    assert not re.search(r"(?<!\\)[_%#]", table)
+    rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+    assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {8}
+    assert table.isascii()
+
+
+def test_latex_escapes_every_special_letter():
+    assert escape_latex("\\&%$#_{}~^") == (r"\textbackslash{}\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles(boards, tmp_path):
+    body = render(boards, "latex")
+    source = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{body}\\end{{document}}\n"
+    (tmp_path / "t.tex").write_text(source, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_csv_parses_back_to_the_same_numbers(boards):
+    rows = list(csv.DictReader(io.StringIO(render(boards, "csv"))))
+    expected = [row for board in boards for row in board.rows]
+    assert [row["method"] for row in rows] == [row.name for row in expected]
+    for got, row in zip(rows, expected, strict=True):
+        assert (int(got["rank"]) if got["rank"] else None) == row.rank
+        assert float(got["coverage"]) == row.coverage
+        for column in ("psnr", "chamfer_l1_mean"):
+            value = row.values.get(column)
+            assert (float(got[column]) if got[column] else None) == (value.mean if value else None)
+            ends = [float(got[column + end]) for end in ("_low", "_high") if got[column + end]]
+            assert ends == list(value.interval if value and value.interval else ())
+
+
+def test_json_keeps_its_contract(boards):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    rows = json.loads(render(boards, "json"), parse_constant=refuse)
+    by_name = {row["method"]: row for row in rows}
+    assert len(rows) == 7
+    for row in rows:
+        assert row.keys() >= {"rank", "method", "task", "protocol", "coverage", "origin", "seeds", "scores", "cost"}
+        for score in row["scores"].values():
+            assert score.keys() >= {"mean", "unit", "better", "interval", "scenes"}
+    nerf = by_name["nerf_50%"]
+    assert (nerf["rank"], nerf["task"], nerf["protocol"]) == (2, "t/x", "nerf-synthetic@1")
+    assert (nerf["coverage"], nerf["origin"], nerf["seeds"], nerf["floor"]) == (1.0, "run", [0], False)
+    assert nerf["scores"]["psnr"]["scenes"] == {"a": 31.0}
+    low, high = nerf["scores"]["psnr"]["interval"]
+    assert 30 <= low < 31 < high <= 32
+    assert nerf["cost"]["fit_seconds"] == 90 and nerf["cost"]["parameters"] == 593_924
+    assert by_name["perfect"]["scores"]["psnr"]["mean"] == "Infinity"
+    assert by_name["bad"]["scores"] == {} and by_name["bad"]["rank"] is None
+    assert by_name["net"]["scores"]["chamfer_l1_mean"]["better"] == "lower"
+    assert by_name["flat"]["floor"] is True and by_name["paper"]["origin"] == "paper"
+
+
+def test_an_unknown_form_is_named(boards):
+    with pytest.raises(NotFound, match="Did you mean json"):
+        render(boards, "jsn")
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json"])
+def test_every_form_takes_an_empty_list(form):
+    assert render([], form).strip() in ("", "[]")
+
+
+def test_numbers_for_readers():
+    assert [number(v, "dB") for v in (31.005, -math.inf, math.nan, None)] == ["31.00", "−∞", "—", "—"]
+    assert [number(v, "mm") for v in (1234.0, 0.000012345, 1.0)] == ["1234", "1.234e-05", "1.000"]
+    assert [duration(s) for s in (0.0, 9.94, 59.4, 3599.0, 86400.0)] == ["0 s", "9.9 s", "59 s", "60.0 min", "24.0 h"]
+    assert [memory(b) for b in (None, 1, 2**20, 1_300_000_000)] == ["—", "1 B", "1 MiB", "1.21 GiB"]
+    assert [count(n) for n in (None, 999, 1000, 12_345_678)] == ["—", "999", "1 k", "12.3 M"]
+    assert title("chamfer_l1_mean") == "Chamfer L1 mean"
