@@ -58,7 +58,6 @@ class OccupancyNetworkConfig:
             300,000 is a fixed length in its place.
         turn: rotates training shapes at random about this axis (0, 1 or 2) and mirrors them; None leaves them alone.
         stretch: scales training shapes along their axes by random factors, of this standard deviation in the logarithm.
-        warp: moves every coordinate of training shapes along a random sine of the others, by up to this much.
     """
 
     code: int = 512
@@ -75,7 +74,6 @@ class OccupancyNetworkConfig:
     steps: int = 300_000
     turn: int | None = None
     stretch: float = 0.0
-    warp: float = 0.0
 
 
 # ---------------------------------------------------------------------------------------------------- the networks
@@ -97,10 +95,10 @@ class ResidualBlock(nn.Module):
         The shared part goes through its columns of the weights once a cloud rather than once a point.
         """
         split = [x.shape[-1], pooled.shape[-1]]
-        own, shared = self.fc_0.weight.split(split, dim=1)
+        own, shared = torch.split(self.fc_0.weight, split, dim=1)
         inner = functional.linear(functional.relu(x), own)
         inner = inner + functional.linear(functional.relu(pooled), shared, self.fc_0.bias)
-        own, shared = self.shortcut.weight.split(split, dim=1)
+        own, shared = torch.split(self.shortcut.weight, split, dim=1)
         straight = functional.linear(x, own) + functional.linear(pooled, shared)
         return straight + self.fc_1(functional.relu(inner))  # type: ignore[no-any-return]
 
@@ -322,7 +320,6 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
             steps=2500,
             turn=2,
             stretch=0.15,
-            warp=0.03,
         ),
     }
     needs = ("cloud",)
@@ -492,25 +489,20 @@ def _subset(cloud: _Array, config: OccupancyNetworkConfig, rng: np.random.Genera
 def _varied(
     cloud: _Array, xyz: _Array, config: OccupancyNetworkConfig, rng: np.random.Generator
 ) -> tuple[_Array, _Array]:
-    """Clouds (B,N,3) and query points (B,T,3) after one random deformation of space for each shape.
+    """Clouds (B,N,3) and query points (B,T,3) after one random linear map for each shape.
 
-    A deformation of space takes the inside to the inside, so the occupancy of the query points stays as it was. The
+    A map of all space takes the inside to the inside, so the occupancy of the query points stays as it was. The
     longest edge of each cloud keeps its length.
     """
-    if config.turn is None and config.stretch == 0 and config.warp == 0:
+    if config.turn is None and config.stretch == 0:
         return cloud, xyz
-    size = len(cloud)
-    both = np.concatenate([cloud, xyz], axis=1)
-    matrix = np.exp(rng.normal(0, config.stretch, (size, 3)))[:, :, None] * np.eye(3)
+    matrix = np.exp(rng.normal(0, config.stretch, (len(cloud), 3)))[:, :, None] * np.eye(3)
     if config.turn is not None:
-        matrix = matrix @ _turns(size, config.turn, rng)
-    both = both @ matrix.transpose(0, 2, 1).astype(np.float32)
-    if config.warp > 0:
-        both += _waves(both, config.warp, rng)
-    n = cloud.shape[1]
-    edge = np.ptp(both[:, :n], axis=1).max(-1)
-    both *= (np.ptp(cloud, axis=1).max(-1) / np.maximum(edge, 1e-6))[:, None, None]
-    return np.ascontiguousarray(both[:, :n]), np.ascontiguousarray(both[:, n:])
+        matrix = matrix @ _turns(len(cloud), config.turn, rng)
+    mapped = cloud @ matrix.transpose(0, 2, 1)
+    matrix *= (np.ptp(cloud, axis=1).max(-1) / np.maximum(np.ptp(mapped, axis=1).max(-1), 1e-6))[:, None, None]
+    maps = matrix.transpose(0, 2, 1).astype(np.float32)
+    return cloud @ maps, xyz @ maps
 
 
 def _turns(size: int, axis: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -521,16 +513,6 @@ def _turns(size: int, axis: int, rng: np.random.Generator) -> NDArray[np.float64
     turns[:, a, a], turns[:, a, b] = np.cos(angle), -np.sin(angle) * mirror
     turns[:, b, a], turns[:, b, b] = np.sin(angle), np.cos(angle) * mirror
     return turns
-
-
-def _waves(xyz: _Array, amplitude: float, rng: np.random.Generator) -> _Array:
-    """Displacements (B,P,3): along each axis, a sine of one random direction with a wavelength of about one edge."""
-    size = len(xyz)
-    frequency = rng.normal(0, np.pi, (size, 3, 3)).astype(np.float32)
-    phase = rng.uniform(0, 2 * np.pi, (size, 1, 3)).astype(np.float32)
-    height = rng.uniform(0, amplitude, (size, 1, 3)).astype(np.float32)
-    waves: _Array = height * np.sin(xyz @ frequency + phase)
-    return waves
 
 
 def _one_cycle(fraction: float) -> float:

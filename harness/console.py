@@ -31,11 +31,8 @@ def _plain() -> Watcher:
 
     def progress(stage: str, fraction: float, numbers: Mapping[str, float]) -> None:
         now = time.perf_counter()
-        if stage in last and now - last[stage] < _EVERY:
-            return
-        known = stage in last
-        last[stage] = now
-        if known or fraction < 1:
+        if now - last.setdefault(stage, now) >= _EVERY:
+            last[stage] = now
             print(f"{stage}: {fraction:4.0%} {told(numbers)}".rstrip(), file=sys.stderr, flush=True)
 
     return Watcher(lambda text: print(text, file=sys.stderr, flush=True), progress)

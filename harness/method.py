@@ -149,6 +149,7 @@ class Budget:
             parts += [budget.elapsed() / budget.seconds] if budget.seconds is not None else []
             fraction = max(parts)
             if fraction >= 1 and index > 0:
+                budget.report(Progress(index - 1, budget.elapsed(), 1.0, {}))
                 return
             yield Step(index, min(fraction, 1.0), budget)
             index += 1

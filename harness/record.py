@@ -216,7 +216,7 @@ def read_record(folder: Path) -> Record:
         raise RecordInvalid(f"There is no {path}.", "Name a folder that nfbench run has written.") from None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"]))) if first else str(error)
         raise RecordInvalid(f"{path} is no record: {what}.", "Delete the folder and run again.") from None
 
 

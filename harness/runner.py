@@ -237,10 +237,9 @@ class Run:
         return listen
 
     def _record(self, entry: MethodEntry, scene: str, seed: int, **values: Any) -> Record:  # noqa: ANN401
-        names = [test.name for test in self.task.test]
         return Record(
             method=entry,
-            task=TaskEntry(name=self.task.name, version=self.task.version, scenes=names),
+            task=TaskEntry(name=self.task.name, version=self.task.version, scenes=self.task.scenes),
             scene=scene,
             seed=seed,
             protocol=self.protocol.id,

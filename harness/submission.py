@@ -158,7 +158,7 @@ def keep(name: str, part: Part, scene: Scene, scores: Scores, task: Task, protoc
     entry = MethodEntry(name=name, hash=short_hash([name, scores.hashes, protocol.id, task.version]))
     record = Record(
         method=entry,
-        task=TaskEntry(name=task.name, version=task.version, scenes=[ref.name for ref in task.test]),
+        task=TaskEntry(name=task.name, version=task.version, scenes=task.scenes),
         scene=part.ref.name,
         seed=0,
         protocol=protocol.id,

@@ -29,6 +29,7 @@ class Task:
         test: the scenes that are fitted and measured.
         train: the scenes that a method may learn a prior from; none for a task about single scenes.
         summary: one sentence.
+        full: names of all test scenes, where `test` holds only some of them.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Task:
     test: tuple[SceneRef, ...]
     train: tuple[SceneRef, ...] = ()
     summary: str = ""
+    full: tuple[str, ...] = ()
+
+    @property
+    def scenes(self) -> list[str]:
+        """The names of all test scenes: what a complete row has, also of a task restricted to some."""
+        return list(self.full) or [ref.name for ref in self.test]
 
     def every(self, n: int) -> Task:
         """The declared sub-task that measures every n-th held-out view, or every n-th scene without views."""
@@ -54,7 +61,7 @@ class Task:
         for name in scenes:
             if name not in known:
                 raise NotFound(f"Task {self.name} has no scene {name!r}.", did_you_mean(name, known, "scenes"))
-        return replace(self, test=tuple(known[name] for name in scenes))
+        return replace(self, test=tuple(known[name] for name in scenes), full=tuple(self.scenes))
 
 
 def _fewer_views(ref: SceneRef, n: int) -> SceneRef:

@@ -19,7 +19,7 @@ from nfbench.leaderboards.board import Board, Column
 from nfbench.leaderboards.notes import caption, notes
 from nfbench.leaderboards.row import Row, Value
 from nfbench.leaderboards.run import Run
-from nfbench.leaderboards.wording import ABSENT, ARROWS, count, duration, memory, number, origin, plain, title
+from nfbench.leaderboards.wording import ABSENT, ARROWS, count, duration, exact, memory, number, origin, title
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 200
@@ -169,7 +169,7 @@ def _score(value: Value | None, best: bool) -> Cell:
 
 def _sortable(value: float | None) -> str:
     """The number as JavaScript reads it, empty for none."""
-    found = plain(value)
+    found = exact(value)
     return "" if found is None else str(found)
 
 

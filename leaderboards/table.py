@@ -13,7 +13,7 @@ from nfbench.harness.errors import NotFound, did_you_mean
 from nfbench.leaderboards.board import Board
 from nfbench.leaderboards.notes import caption, notes
 from nfbench.leaderboards.row import Row, Value
-from nfbench.leaderboards.wording import ABSENT, duration, heading, number, origin, plain
+from nfbench.leaderboards.wording import ABSENT, duration, exact, heading, number, origin
 
 _LEFT = (1, 2)  # method and origin; numbers go to the right
 _LATEX = {
@@ -92,7 +92,7 @@ def _markdown(board: Board) -> str:
     def escape(text: str) -> str:
         return _MARKDOWN.sub(r"\\\1", text)
 
-    head, *rows = _cells(board, lambda cell: f"**{cell}**", plain)
+    head, *rows = _cells(board, lambda cell: f"**{cell}**", escape)
     rule = [":---" if i in _LEFT else "---:" for i in range(len(head))]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
     footer = [f"- {escape(note)}" for note in notes(board)]
@@ -138,7 +138,7 @@ def _flat(board: Board, row: Row) -> dict[str, Any]:
     flat["failures"] = len(row.failures)
     for name, value in row.values.items():
         low, high = value.interval or (None, None)
-        flat |= {name: plain(value.mean), f"{name}_low": plain(low), f"{name}_high": plain(high)}
+        flat |= {name: exact(value.mean), f"{name}_low": exact(low), f"{name}_high": exact(high)}
     return flat
 
 
@@ -175,12 +175,12 @@ def _identity(board: Board, row: Row) -> dict[str, Any]:
 
 def _json_score(value: Value) -> dict[str, Any]:
     return {
-        "mean": plain(value.mean),
+        "mean": exact(value.mean),
         "unit": value.unit,
         "better": value.better,
-        "interval": None if value.interval is None else [plain(end) for end in value.interval],
+        "interval": None if value.interval is None else [exact(end) for end in value.interval],
         "interval_over": value.over or None,
-        "scenes": {scene: plain(mean) for scene, mean in value.scenes.items()},
+        "scenes": {scene: exact(mean) for scene, mean in value.scenes.items()},
         "complete": value.complete,
     }
 

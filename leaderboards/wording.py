@@ -96,7 +96,7 @@ def origin(row: Row) -> str:
     return "floor" if row.floor and row.origin == "run" else row.origin + (", floor" if row.floor else "")
 
 
-def plain(value: float | None) -> float | str | None:
+def exact(value: float | None) -> float | str | None:
     """The number itself, `Infinity` and `-Infinity` as strings, NaN as None."""
     if value is None or math.isnan(value):
         return None

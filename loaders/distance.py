@@ -216,7 +216,8 @@ def unit(vectors: Float) -> Float:
 
 def _corner_distance(beyond: Float) -> Float:
     """Distance (P,) to a box, or product of regions, from the distances `beyond` (P,D) to each of its factors."""
-    return length(np.maximum(beyond, 0)) + np.minimum(beyond.max(1), 0)
+    inside: Float = np.minimum(beyond.max(1), 0)
+    return length(np.maximum(beyond, 0)) + inside
 
 
 def _corner_gradient(beyond: Float) -> Float:

@@ -211,7 +211,7 @@ def test_damaged_data_is_named_and_other_records_are_untouched(nfbench, scene, f
     assert nfbench("run", "mean-colour", folder, "--runs", runs)[0] == 0
     before = {p: p.read_bytes() for p in runs.rglob("record.json")}
     name = damage(scene)
-    code, out, err = nfbench("run", "mean-colour,nearest-view", scene, "--runs", runs)
+    code, _, err = nfbench("run", "mean-colour,nearest-view", scene, "--runs", runs)
     assert code == 2 and name in err and "Traceback" not in err
     assert len([line for line in err.splitlines() if line.startswith("nfbench:")]) == 1
     assert {p: p.read_bytes() for p in runs.rglob("record.json")} == before

@@ -88,5 +88,6 @@ def test_logging_reaches_the_listener():
     heard = []
     for step in Budget(steps=2).start(heard.append).run(5):
         step.log(loss=0.5)
-    assert [(p.step, p.fraction, p.numbers) for p in heard] == [(0, 0, {"loss": 0.5}), (1, 0.5, {"loss": 0.5})]
+    logged = [(p.step, p.fraction, p.numbers) for p in heard]
+    assert logged == [(0, 0, {"loss": 0.5}), (1, 0.5, {"loss": 0.5}), (1, 1, {})], "the end of the loop is told too"
     Budget(steps=1).report(heard[0])

@@ -84,6 +84,7 @@ def test_a_damaged_record_is_named(tmp_path, text):
     with pytest.raises(RecordInvalid, match=r"record\.json") as caught:
         read_record(tmp_path)
     assert caught.value.hint
+    assert ": : " not in caught.value.message, "a place in the record is named only where there is one"
 
 
 def test_a_folder_without_a_record_is_named(tmp_path):

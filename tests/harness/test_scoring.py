@@ -80,8 +80,8 @@ def test_the_background_is_the_protocols(scene, tmp_path):
 def test_a_surface_scores_as_its_geometry_says(scene, tmp_path):
     found = predicted(Truth(scene, grow=0.02), scene, SURFACE, tmp_path / "p")
     values = {column: items[MESH] for column, items in found.items.items()}
-    assert values["chamfer_l1_mean"] == pytest.approx(0.02, abs=2e-3)
-    assert values["accuracy"] == pytest.approx(0.02, abs=2e-3)
+    assert values["chamfer_l1_mean"] == pytest.approx(0.02, abs=4e-3), "4,000 true points: a floor of a few thousandths"
+    assert values["completeness"] == pytest.approx(0.02, abs=2e-3)
     assert values["iou"] == pytest.approx((RADIUS / (RADIUS + 0.02)) ** 3, abs=0.01)
     assert values["normal_consistency"] > 0.99
     assert values["fscore@r0.01"] == 0

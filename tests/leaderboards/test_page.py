@@ -43,7 +43,9 @@ class Document(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def put(runs, method, values, *, task="t/x", scene="a", scenes=("a",), seed=0, pictures=(), size=(300, 150), **fields):
+def place(
+    runs, method, values, *, task="t/x", scene="a", scenes=("a",), seed=0, pictures=(), size=(300, 150), **fields
+):
     psnr = {f"v{i}": float(v) for i, v in enumerate(values)}
     scores = {"psnr": Score(mean=float(np.mean(values)), unit="dB", better="higher", count=len(values))} if psnr else {}
     defaults = {"protocol": "nerf-synthetic@1", "primary": "psnr", "status": "ok", "expected": len(values)}
@@ -66,10 +68,10 @@ def decoded(uri):
 
 
 def test_the_page_is_one_sound_file_without_network(tmp_path):
-    put(tmp_path, "good", [30, 31], pictures=["v0", "v1"])
-    put(tmp_path, NASTY, [20, 21], pictures=["v0"])
-    put(tmp_path, "bad", [], status="failed", error=Failure(type="RuntimeError", message=NASTY))
-    put(tmp_path, "good", [10], task="t/y")
+    place(tmp_path, "good", [30, 31], pictures=["v0", "v1"])
+    place(tmp_path, NASTY, [20, 21], pictures=["v0"])
+    place(tmp_path, "bad", [], status="failed", error=Failure(type="RuntimeError", message=NASTY))
+    place(tmp_path, "good", [10], task="t/y")
     path = write_page(read_boards(tmp_path), tmp_path / "out" / "page.html")
     text = path.read_text(encoding="utf-8")
     document = Document(text)
@@ -93,9 +95,9 @@ def test_the_page_is_one_sound_file_without_network(tmp_path):
 
 
 def test_tables_show_ranks_scores_coverage_and_failures(tmp_path):
-    put(tmp_path, "good", [30, 32])
-    put(tmp_path, "half", [40], expected=2, missing=["v1"])
-    put(tmp_path, "bad", [], status="failed", error=Failure(type="RuntimeError", message="no more memory"))
+    place(tmp_path, "good", [30, 32])
+    place(tmp_path, "half", [40], expected=2, missing=["v1"])
+    place(tmp_path, "bad", [], status="failed", error=Failure(type="RuntimeError", message="no more memory"))
     text = page(read_boards(tmp_path))
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
     assert re.search(r"rank 1 good 31\.00 \(best\)", shown)
@@ -105,9 +107,17 @@ def test_tables_show_ranks_scores_coverage_and_failures(tmp_path):
     assert "@media (prefers-color-scheme: dark)" in text and "position: sticky" in text
 
 
+def test_headings_break_between_words_only(put, tmp_path):
+    put("m", {"psnr": [20], "fscore@r0.01": [0.5]}, protocol="nobody@9")
+    text = page(read_boards(tmp_path))
+    (rule,) = re.findall(r"\.word \{([^}]*)\}", text)
+    assert "white-space: nowrap" in rule
+    assert '<span class="word">F-score@r0.01</span>&nbsp;<span aria-hidden="true">↑' in text
+
+
 def test_pictures_stand_beside_the_truth_in_rank_order(tmp_path):
-    put(tmp_path, "worse", [20, 21], pictures=["v0", "v1"])
-    put(tmp_path, "better", [30, 31], pictures=["v1"])
+    place(tmp_path, "worse", [20, 21], pictures=["v0", "v1"])
+    place(tmp_path, "better", [30, 31], pictures=["v1"])
     document = Document(page(read_boards(tmp_path)))
     alts = [image["alt"] for image in document.all("img") if "error" not in image.get("class", "")]
     assert alts == [
@@ -128,7 +138,7 @@ def test_pictures_stand_beside_the_truth_in_rank_order(tmp_path):
 def test_items_and_scenes_are_few_and_the_rest_is_counted(tmp_path):
     scenes = [f"s{i}" for i in range(6)]
     for scene in scenes:
-        put(
+        place(
             tmp_path,
             "m",
             [1],
@@ -146,7 +156,7 @@ def test_items_and_scenes_are_few_and_the_rest_is_counted(tmp_path):
 
 
 def test_view_names_with_a_slash_have_pictures(tmp_path):
-    put(tmp_path, "m", [1], pictures=["left/r_0"])
+    place(tmp_path, "m", [1], pictures=["left/r_0"])
     alts = [image["alt"] for image in Document(page(read_boards(tmp_path))).all("img")]
     assert alts[0] == "Truth, view left/r_0 of scene a" and len(alts) == 3
 
@@ -164,7 +174,7 @@ def test_thumbnails_are_small_and_true(tmp_path):
 
 
 def test_a_picture_that_cannot_be_read_is_said_so(tmp_path):
-    folder = put(tmp_path, "m", [1], pictures=["v0"])
+    folder = place(tmp_path, "m", [1], pictures=["v0"])
     (folder / "pictures" / "v0.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     assert thumbnail(folder / "pictures" / "v0.png") == thumbnail(folder / "nowhere.png") == ""
     assert 'aria-label="m, view v0 of scene a, PSNR 1.00 dB: no picture"' in page(read_boards(tmp_path))
@@ -177,7 +187,7 @@ def test_a_page_of_six_methods_stays_small(tmp_path):
     sink = io.BytesIO()
     Image.fromarray((image + noise).clip(0, 255).astype(np.uint8)).save(sink, "PNG", compress_level=1)
     for method in range(6):
-        folder = put(tmp_path, f"m{method}", [30] * 4, pictures=[f"v{i}" for i in range(4)], size=(4, 4))
+        folder = place(tmp_path, f"m{method}", [30] * 4, pictures=[f"v{i}" for i in range(4)], size=(4, 4))
         for path in (folder / "pictures").rglob("*.png"):
             path.write_bytes(sink.getvalue())
     document = page(read_boards(tmp_path))
@@ -186,7 +196,7 @@ def test_a_page_of_six_methods_stays_small(tmp_path):
 
 
 def test_a_folder_gets_an_index_and_an_impossible_place_a_named_error(tmp_path):
-    put(tmp_path / "runs", "m", [1])
+    place(tmp_path / "runs", "m", [1])
     boards = read_boards(tmp_path / "runs")
     (tmp_path / "site").mkdir()
     assert write_page(boards, tmp_path / "site") == tmp_path / "site" / "index.html"
@@ -197,7 +207,7 @@ def test_a_folder_gets_an_index_and_an_impossible_place_a_named_error(tmp_path):
 
 
 def test_the_heading_and_the_same_page_for_the_same_records(tmp_path):
-    put(tmp_path, "m", [1], created="2025-03-04T00:00:00+00:00")
+    place(tmp_path, "m", [1], created="2025-03-04T00:00:00+00:00")
     text = page(read_boards(tmp_path), "Ours & theirs")
     assert "<title>Ours &amp; theirs</title>" in text and "newest record 2025-03-04" in text
     assert text == page(read_boards(tmp_path), "Ours & theirs")

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from nfbench.baselines.rays import Pixels, box_interval, camera_rays, composited
+from nfbench.harness.camera import Cameras, look_at, rays
+from nfbench.harness.scene import Views
+
+BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+
+
+def two_cameras(near_far=None):
+    c2w = np.stack([look_at([0, -4, 1], [0, 0, 0]), look_at([3, 1, 2], [0.2, 0, 0])])
+    K = np.array([[[20, 0, 4.5], [0, 18, 3], [0, 0, 1]], [[11, 0.3, 2], [0, 12, 2.5], [0, 0, 1]]])
+    return Cameras(c2w, K, np.array([[9, 6], [4, 5]]), near_far)
+
+
+def two_views(near_far=None):
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (6, 9, 3), np.uint8), generator.integers(0, 256, (5, 4, 4), np.uint8)]
+    return Views(two_cameras(near_far), ("a", "b"), lambda i: images[i]), images
+
+
+def test_box_interval_is_where_points_on_the_ray_are_inside():
+    generator = torch.Generator().manual_seed(1)
+    origins = torch.rand(200, 3, generator=generator) * 6 - 3
+    directions = torch.nn.functional.normalize(torch.randn(200, 3, generator=generator), dim=1)
+    near, far = box_interval(origins, directions, BOX)
+    assert (near >= 0).all() and (far >= near).all()
+    distance = torch.linspace(0, 12, 4001)
+    inside = ((origins[:, None] + distance[:, None] * directions[:, None]).abs() <= 1).all(-1)
+    counted = inside.sum(1) * (12 / 4000)
+    assert (counted - (far - near)).abs().max() < 0.01
+    assert (far > near).any() and (far == near).any()
+
+
+def test_box_interval_of_a_ray_along_an_axis():
+    origins = torch.tensor([[-3.0, 0.5, 0.0], [-3.0, 1.5, 0.0]])
+    near, far = box_interval(origins, torch.tensor([[1.0, 0.0, 0.0]]).expand(2, 3), BOX)
+    assert near[0] == pytest.approx(2) and far[0] == pytest.approx(4)
+    assert near[1] == far[1]
+
+
+def test_pixels_give_the_rays_of_the_camera_and_the_colours_of_the_image():
+    views, images = two_views()
+    pixels = Pixels(views, (1.0, 0.0, 0.5), BOX)
+    assert len(pixels) == 6 * 9 + 5 * 4
+    batch, colours = pixels.at(torch.arange(len(pixels)))
+    expected = [rays(views.cameras, i) for i in range(2)]
+    np.testing.assert_array_equal(batch.origins, np.concatenate([origins for origins, _ in expected]))
+    np.testing.assert_allclose(batch.directions, np.concatenate([d for _, d in expected]), atol=3e-7)
+    truth = np.concatenate([composited(image, (1.0, 0.0, 0.5)).reshape(-1, 3) for image in images])
+    np.testing.assert_array_equal((colours * 255).round().byte(), truth)
+    whole = [camera_rays(views.cameras, i, BOX) for i in range(2)]
+    np.testing.assert_allclose(batch.near, torch.cat([r.near for r in whole]), atol=1e-5)
+    np.testing.assert_allclose(batch.far, torch.cat([r.far for r in whole]), atol=1e-5)
+
+
+def test_near_far_of_each_camera_comes_before_the_box():
+    views, _ = two_views(np.array([[2, 6], [1, 5]]))
+    batch, _ = Pixels(views, (1, 1, 1), BOX).at(torch.tensor([0, 53, 54, 73]))
+    assert batch.near.tolist() == [2, 2, 1, 1] and batch.far.tolist() == [6, 6, 5, 5]
+    assert camera_rays(views.cameras, 1, BOX).far.unique().tolist() == [5]
+
+
+def test_draws_repeat_with_the_seed_and_can_keep_to_one_view():
+    views, _ = two_views()
+    pixels = Pixels(views, (1, 1, 1), BOX)
+    first, second = (pixels.draw(50, torch.Generator().manual_seed(3))[0] for _ in range(2))
+    assert torch.equal(first.directions, second.directions)
+    assert len(first.origins.unique(dim=0)) == 2
+    generator = torch.Generator().manual_seed(4)
+    seen = [pixels.draw(50, generator, one_view=True)[0].origins.unique(dim=0) for _ in range(12)]
+    assert all(len(centres) == 1 for centres in seen) and len(torch.cat(seen).unique(dim=0)) == 2
+
+
+def test_composited_rounds_straight_alpha_over_the_background():
+    image = np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [200, 100, 0, 51]]], np.uint8)
+    assert composited(image, (1.0, 0.5, 0.0))[0].tolist() == [[255, 128, 0], [200, 100, 0], [244, 122, 0]]
+    assert composited(image[:, :, :3], (1.0, 1.0, 1.0)) is not None
+    np.testing.assert_array_equal(composited(image[:, :, :3], (1.0, 1.0, 1.0)), image[:, :, :3])
