@@ -42,7 +42,7 @@ from nfbench.harness.scene import Float, Kind, Scene
 _BEYOND = 1e10  # the length of a ray's last interval in the original code
 _LEAST_WEIGHT = 1e-5  # added to every coarse weight in the original code, so that no interval is left out
 PAD = 1024
-_THIN = -4.0  # softplus starts from a thin fog, through which every ray sees the whole box
+_THIN = -5.0  # softplus starts from a thin fog, through which every ray sees the whole box
 _ROUND = 8  # samples of a ray that are evaluated between two looks at whether it is opaque
 _OPAQUE = 1e-3  # transmittance below which the rest of a ray is left out
 _CHUNK_SAMPLES = 1 << 17  # bounds the memory of rendering

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -78,8 +79,7 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
     module = loader(spec)
 
     def opener(folder: Path) -> SceneRef:
-        name = folder.name if folder != path else path.resolve().name
-        return SceneRef(name, lambda: replace(module.read(folder), name=name))
+        return SceneRef(scene_name(folder), lambda: replace(module.read(folder), name=scene_name(folder)))
 
     return Task(
         name=f"{spec.name}/{path.resolve().name}",
@@ -89,6 +89,11 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
         test=tuple(opener(folder) for folder in folders),
         summary=f"{len(folders)} scene{'s' if len(folders) > 1 else ''} in {spec.name} format",
     )
+
+
+def scene_name(folder: Path) -> str:
+    """The name of the scene in a folder: the folder's own, also for `.` and `..`."""
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100  # resolve would follow a link to another name
 
 
 def fingerprint(folder: Path) -> str:

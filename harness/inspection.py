@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nfbench.harness.console import dumps
-from nfbench.harness.dataset import Loader, detect, loader
+from nfbench.harness.dataset import Loader, detect, loader, scene_name
 from nfbench.harness.errors import NfbenchError
 from nfbench.harness.scene import Views
 
@@ -33,7 +33,7 @@ def inspect(path: Path, format: str | None = None) -> dict[str, Any]:
 def _scene(module: Loader, folder: Path) -> dict[str, Any]:
     scene = module.read(folder)
     return {
-        "name": scene.name,
+        "name": scene_name(folder),
         "splits": {name: _split(views) for name, views in module.splits(folder).items()},
         "box": scene.box.tolist(),
         "unit": scene.unit,
