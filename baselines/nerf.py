@@ -6,12 +6,11 @@ at 64 stratified samples that tells the fine one where to take 128 more. Two thi
 measured along the ray, where the original measures depth along the optical axis, and the first pixel's centre is at
 +0.5. Views with alpha are laid over the scene's background and only their RGB is used, never alpha or a mask.
 
-`tiny` is the same idea for two processor cores and a few minutes. It differs in this:
-one small network without a feature layer and with fewer frequencies, on coordinates scaled to the scene's box; an
-occupancy grid in place of the coarse network, so that samples are evenly spaced, and evaluated only in cells that may
-hold density and while the ray is not yet opaque; softplus in place of ReLU for the density; rays from all views at
-once, as many as keep the samples of a step about equal; a higher rate; and bfloat16 products where the processor has
-them.
+`tiny` is the same idea for two processor cores and a few minutes. It differs in this: one small network without the
+feature layer and the skip, and with fewer frequencies, on coordinates scaled to the scene's box; nothing outside the
+box; an occupancy grid in place of the coarse network, so that samples are evenly spaced, and evaluated only in cells
+that may hold density and while the ray is not yet opaque; softplus in place of ReLU for the density; rays from all
+views at once, as many as keep the samples of a step about equal; and a higher rate that falls further.
 """
 
 from __future__ import annotations
@@ -33,21 +32,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nfbench.baselines.occupancy_grid import OccupancyGrid
-from nfbench.baselines.rays import Pixels, Rays, camera_rays
+from nfbench.baselines.rays import Pixels, Rays, camera_rays, draw_distances, ray_weights, stratified
 from nfbench.harness.camera import Cameras
 from nfbench.harness.errors import DataCorrupt, DataMissing
 from nfbench.harness.method import Budget, Method
 from nfbench.harness.scene import Float, Kind, Scene
 
 _BEYOND = 1e10  # the length of a ray's last interval in the original code
-_LEAST_WEIGHT = 1e-5  # added to every coarse weight in the original code, so that no interval is left out
-PAD = 1024
 _THIN = -5.0  # softplus starts from a thin fog, through which every ray sees the whole box
 _ROUND = 8  # samples of a ray that are evaluated between two looks at whether it is opaque
 _OPAQUE = 1e-3  # transmittance below which the rest of a ray is left out
-_CHUNK_SAMPLES = 1 << 17  # bounds the memory of rendering
+_CHUNK_SAMPLES, _CHUNK_RAYS = 1 << 17, 1 << 12  # bound the memory of rendering, without a grid and with one
 _PRUNE_EVERY = 128  # steps
-_EMPTY = 0.01  # optical thickness of one step below which a probed cell counts as empty
+_EMPTY = 0.004  # optical thickness of one step below which a probed cell counts as empty
 _LEAST_RAYS, _MOST_RAYS = 64, 1 << 14
 _REPORT_SECONDS = 0.5
 _LEAST_ERROR = 1e-10  # 100 dB, where the logarithm of a perfect batch would not exist
@@ -73,11 +70,10 @@ class NerfConfig:
         grid: cells along each edge of the occupancy grid; 0 for none, and a coarse and a fine network instead.
         rays: rays a step; with a grid, of the first step.
         one_view: whether the rays of a step come from one view.
-        samples: with a grid, the samples a step that the number of rays is adapted to.
+        samples: with a grid, the samples a step that the number of rays is adapted to; 0 to keep that number.
         steps: optimisation steps where the budget has no number.
         rate: of Adam, at the first step.
         rate_decay: the factor by which the rate has fallen at the end.
-        bfloat16: whether layers multiply in bfloat16 where the processor does so natively.
     """
 
     layers: int = 8
@@ -98,7 +94,6 @@ class NerfConfig:
     steps: int = 500_000
     rate: float = 5e-4
     rate_decay: float = 0.1
-    bfloat16: bool = False
 
 
 def encode(x: Tensor, frequencies: int) -> Tensor:
@@ -120,16 +115,15 @@ TINY = NerfConfig(
     view_frequencies=2,
     normalise=True,
     density="softplus",
-    coarse=256,
+    coarse=192,
     fine=0,
-    grid=64,
+    grid=96,
     rays=64,
     one_view=False,
-    samples=1 << 13,
-    steps=8000,
+    samples=1 << 14,
+    steps=5000,
     rate=5e-3,
     rate_decay=0.05,
-    bfloat16=True,
 )
 
 
@@ -173,48 +167,11 @@ class Network(nn.Module):
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")  # leaves the global generator alone
+    with torch.random.fork_rng(devices=[]):  # the layer's own initialisation leaves the global generator alone
+        layer = nn.Linear(inputs, outputs)
     nn.init.xavier_uniform_(layer.weight, generator=generator)  # the default of the original's framework
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def ray_weights(optical: Tensor) -> Tensor:
-    """What each interval contributes to its ray, (R,S), from optical thickness sigma delta (R,S): equation 3."""
-    before = F.pad(optical[:, :-1].cumsum(1), (1, 0))
-    return torch.exp(-before) * -torch.expm1(-optical)
-
-
-def stratified(rays: Rays, count: int, generator: torch.Generator | None) -> Tensor:
-    """Distances (R,count) from near to far: evenly spaced, or, with a generator, one in each of equal bins (eq. 2)."""
-    device = rays.near.device
-    part = torch.linspace(0, 1, count, device=device)
-    distance = rays.near[:, None] * (1 - part) + rays.far[:, None] * part
-    if generator is None:
-        return distance
-    middle = (distance[:, 1:] + distance[:, :-1]) / 2
-    low, high = torch.cat([distance[:, :1], middle], 1), torch.cat([middle, distance[:, -1:]], 1)
-    return low + (high - low) * torch.rand(distance.shape, generator=generator, device=device)
-
-
-def draw_distances(edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Distances (R,count) from the histogram `weights` (R,B) on `edges` (R,B+1), by its inverse distribution.
-
-    Section 5.2 of the paper. Evenly spaced in probability, or drawn with the generator; the histogram is first
-    raised by a little everywhere.
-    """
-    device = edges.device
-    probability = weights + _LEAST_WEIGHT
-    probability = probability / probability.sum(1, keepdim=True)
-    cumulated = F.pad(probability.cumsum(1), (1, 0))
-    if generator is None:
-        chance = torch.linspace(0, 1, count, device=device).expand(len(edges), count).contiguous()
-    else:
-        chance = torch.rand((len(edges), count), generator=generator, device=device)
-    above = torch.searchsorted(cumulated, chance, right=True).clamp_(1, weights.shape[1])
-    low, mass = cumulated.gather(1, above - 1), probability.gather(1, above - 1)
-    left, right = edges.gather(1, above - 1), edges.gather(1, above)
-    return left + (right - left) * ((chance - low) / mass).clamp_(0, 1)
 
 
 class NerfField:
@@ -229,14 +186,7 @@ class NerfField:
 
     kind: Kind = "density"
 
-    def __init__(
-        self,
-        config: NerfConfig,
-        box: Float,
-        background: Sequence[float],
-        device: str,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, config: NerfConfig, box: Float, background: Sequence[float], device: str, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.config = config
         self.box = torch.from_numpy(np.array(box, np.float32)).to(device)
@@ -248,24 +198,16 @@ class NerfField:
         self.step = float(extent.norm()) / config.coarse
         self.centre = self.box.mean(0) if config.normalise else torch.zeros(3, device=device)
         self.scale = float(2 / extent.max()) if config.normalise else 1.0
-        self.autocast = config.bfloat16 and _multiplies_bfloat16(self.box.device)
 
     def radiance(self, network: nn.Module, xyz: Tensor, directions: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
         """Density (P,) per scene unit and colour (P,3) in [0,1] of a network at `xyz` (P,3), along directions[ray]."""
-        count = len(xyz)
-        if self.autocast:  # few different shapes, for each of which the products are compiled anew
-            spare = -count % PAD
-            xyz, ray = F.pad(xyz, (0, 0, 0, spare)), F.pad(ray, (0, spare))
-        with torch.autocast(self.box.device.type, torch.bfloat16, enabled=self.autocast):
-            sigma, rgb = network((xyz - self.centre) * self.scale, directions, ray)
-        return self._density(sigma[:count].float()), torch.sigmoid(rgb[:count].float())
+        sigma, rgb = network((xyz - self.centre) * self.scale, directions, ray)
+        return self._density(sigma), torch.sigmoid(rgb)
 
     def density(self, xyz: Tensor) -> Tensor:
         """Density (P,) per scene unit at `xyz` (P,3), by the fine network, without regard to the grid."""
         network: Network = self.networks[-1]  # type: ignore[assignment]
-        with torch.autocast(self.box.device.type, torch.bfloat16, enabled=self.autocast):
-            sigma = network.sigma(network.hidden((xyz - self.centre) * self.scale))[:, 0]
-        return self._density(sigma.float())
+        return self._density(network.sigma(network.hidden((xyz - self.centre) * self.scale))[:, 0])
 
     def _density(self, raw: Tensor) -> Tensor:
         return F.relu(raw) if self.config.density == "relu" else F.softplus(raw + _THIN) / self.step
@@ -331,12 +273,12 @@ class NerfField:
     def render(self, cameras: Cameras) -> Float:
         """Images (N,H,W,3) float32 in [0,1] of N cameras of one size, over the scene's background."""
         samples = self.config.coarse + self.config.fine
+        count = _CHUNK_RAYS if self.grid is not None else max(1, _CHUNK_SAMPLES // samples)
         width, height = cameras.size[0].tolist()
         images = np.empty((len(cameras), height, width, 3), np.float32)
         for index in range(len(cameras)):
             rays = camera_rays(cameras, index, self.box)
-            rows = max(1, _CHUNK_SAMPLES // samples)
-            parts = [self.trace(rays[i : i + rows])[0][-1] for i in range(0, len(rays), rows)]
+            parts = [self.trace(rays[i : i + count])[0][-1] for i in range(0, len(rays), count)]
             images[index] = torch.cat(parts).clamp_(0, 1).view(height, width, 3).cpu().numpy()
         return images
 
@@ -344,7 +286,7 @@ class NerfField:
     def value(self, xyz: Float) -> Float:
         """Density (P,) float32, per scene unit, at `xyz` (P,3) in scene units; 0 where the grid is empty."""
         parts = []
-        for points in torch.from_numpy(np.ascontiguousarray(xyz, np.float32)).split(_CHUNK_SAMPLES):
+        for points in torch.split(torch.from_numpy(np.ascontiguousarray(xyz, np.float32)), _CHUNK_SAMPLES):
             points = points.to(self.box.device)
             density = self.density(points)
             parts.append(density if self.grid is None else density * self.grid.contains(points))
@@ -357,11 +299,8 @@ class NerfField:
             tensors["occupied"] = self.grid.occupied.to("cpu", torch.uint8)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / _TENSORS)
-        about = {
-            "config": dataclasses.asdict(self.config),
-            "box": self.box.tolist(),
-            "background": self.background.tolist(),
-        }
+        about: dict[str, object] = {"config": dataclasses.asdict(self.config)}
+        about |= {"box": self.box.tolist(), "background": self.background.tolist()}
         (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
@@ -395,10 +334,11 @@ class Nerf(Method[NerfConfig]):
             losses = torch.stack([F.mse_loss(colour, truth) for colour in colours])
             if losses.requires_grad:  # not where no ray of a step meets an occupied cell
                 optimiser.zero_grad()
-                losses.sum().backward()
+                torch.autograd.backward(losses.sum())
                 optimiser.step()
             if field.grid is not None:
-                count = _adapted(count, samples, config.samples)
+                if config.samples:
+                    count = _adapted(count, samples, config.samples)
                 if step.index % _PRUNE_EVERY == _PRUNE_EVERY - 1:
                     field.prune(generator)
             if time.perf_counter() - reported > _REPORT_SECONDS:
@@ -423,12 +363,11 @@ class Nerf(Method[NerfConfig]):
             tensors = load_file(folder / _TENSORS)
             config = NerfConfig(**about["config"])
             field = NerfField(config, np.array(about["box"], np.float32), about["background"], device)
-            occupied = tensors.pop("occupied") if field.grid is not None else None
+            if field.grid is not None:
+                field.grid.load(tensors.pop("occupied").bool())
             field.networks.load_state_dict(tensors)
-        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
             raise DataCorrupt(f"{folder} holds no fitted NeRF: {error}.", "Fit it again.") from error
-        if field.grid is not None and occupied is not None:
-            field.grid.load(occupied.bool())
         return field
 
 
@@ -436,10 +375,3 @@ def _adapted(rays: int, samples: int, wanted: int) -> int:
     """How many rays to draw next, so that they take `wanted` samples; it changes by a factor of two at most."""
     factor = min(max(wanted / max(samples, 1), 0.5), 2.0)
     return min(max(int(rays * factor), _LEAST_RAYS), _MOST_RAYS)
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively; elsewhere it is slower than float32."""
-    if device.type == "cpu":
-        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    return True

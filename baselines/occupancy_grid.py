@@ -70,7 +70,7 @@ class OccupancyGrid:
         filled = self.occupied.nonzero()
         size = (self.box[1] - self.box[0]) / self.cells
         dense = torch.zeros_like(self.occupied)
-        for cells in filled.split(_CHUNK):
+        for cells in torch.split(filled, _CHUNK):
             point = cells + torch.rand(cells.shape, generator=generator, device=cells.device)
             dense[tuple(cells.T)] = density(self.box[0] + point * size) > threshold
         near = F.max_pool3d(dense[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,6 +33,7 @@ NAME = "occupancy-network"
 
 _Array = NDArray[np.float32]
 _LOG_SECONDS = 0.5
+_NEAR = 0.08  # longest edges of the cloud: about as far as 300 points lie from each other on a surface
 _CHUNK_CPU = 1 << 13  # points at a time: the activations of a narrow decoder stay in the cache
 _CHUNK_GPU = 1 << 18
 
@@ -58,6 +60,8 @@ class OccupancyNetworkConfig:
             300,000 is a fixed length in its place.
         turn: rotates training shapes at random about this axis (0, 1 or 2) and mirrors them; None leaves them alone.
         stretch: scales training shapes along their axes by random factors, of this standard deviation in the logarithm.
+        near: the part of the query points that is drawn close to the input cloud, the others anywhere; 0 in the paper.
+            It depends on the cloud and not on the occupancy, so the probabilities stay calibrated.
     """
 
     code: int = 512
@@ -74,6 +78,7 @@ class OccupancyNetworkConfig:
     steps: int = 300_000
     turn: int | None = None
     stretch: float = 0.0
+    near: float = 0.0
 
 
 # ---------------------------------------------------------------------------------------------------- the networks
@@ -296,9 +301,10 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
 
     Presets: `paper` is the released point-cloud configuration (10,373,889 parameters). `tiny` learns a small category
     on two processor cores in a minute and differs in this: encoder 64 wide with 3 blocks, decoder 64 wide with 3
-    blocks, code of 128; 16 shapes with 512 points a step; learning rate 3e-3 with a rise and a cosine fall; and it
-    turns, mirrors, stretches and warps the training shapes, cloud and samples alike, because a small category of
-    tens of shapes would be learned by heart.
+    blocks, code of 128 (211,521 parameters); 8 shapes with 1024 points a step; learning rate 2e-3 with a short rise
+    and a cosine fall; 1500 steps; seven tenths of the query points close to the cloud, which sharpens the surface
+    soonest; and it turns, mirrors and stretches the training shapes, cloud and samples alike, because tens of shapes
+    would be learned by heart. It takes the third axis for upright.
 
     Two things differ from the original code in every preset: the network of the last step is kept rather than that of
     the best validation IoU, and a batch is drawn with fresh permutations of the shapes with no short batch at the end.
@@ -313,13 +319,14 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
             encoder_blocks=3,
             decoder_hidden=64,
             decoder_blocks=3,
-            query_points=512,
-            batch=16,
-            learning_rate=3e-3,
+            query_points=1024,
+            batch=8,
+            learning_rate=2e-3,
             cosine=True,
-            steps=2500,
+            steps=1500,
             turn=2,
-            stretch=0.15,
+            stretch=0.1,
+            near=0.7,
         ),
     }
     needs = ("cloud",)
@@ -344,7 +351,7 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
                 "Use a task with a training split, procedural-shapes/points-to-shape for one.",
             )
         config = self.config
-        batches = _batches([_shape(scene) for scene in scenes], config, np.random.default_rng(self.seed))
+        batches = _batches([_shape(scene, config) for scene in scenes], config, np.random.default_rng(self.seed))
         net = network(config, self.seed).to(self.device).train()
         optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
         logged = -math.inf
@@ -433,6 +440,7 @@ class _Shape:
     cloud: _Array  # (N,3)
     xyz: _Array  # (P,3)
     inside: NDArray[np.bool_]  # (P,)
+    near: NDArray[np.intp]  # the rows of xyz that are close to the cloud; all, where none is
 
 
 def _cloud(scene: Scene) -> Points:
@@ -444,7 +452,7 @@ def _cloud(scene: Scene) -> Points:
     return scene.given.cloud
 
 
-def _shape(scene: Scene) -> _Shape:
+def _shape(scene: Scene, config: OccupancyNetworkConfig) -> _Shape:
     samples = scene.given.samples
     if samples is None or samples.value is None or not len(samples):
         raise DataMissing(
@@ -457,7 +465,12 @@ def _shape(scene: Scene) -> _Shape:
             "Give it occupancy or signed distance samples.",
         )
     inside = samples.value < 0 if samples.kind == "sdf" else samples.value >= 0.5
-    return _Shape(_cloud(scene).xyz, samples.xyz, inside)
+    cloud = _cloud(scene).xyz
+    near = np.arange(0)
+    if config.near > 0:
+        distance = cKDTree(cloud).query(samples.xyz, distance_upper_bound=_NEAR * np.ptp(cloud, axis=0).max())[0]
+        near = np.flatnonzero(np.isfinite(distance))
+    return _Shape(cloud, samples.xyz, inside, near if len(near) else np.arange(len(inside)))
 
 
 def _batches(
@@ -469,7 +482,16 @@ def _batches(
         while len(queue) < config.batch:
             queue += rng.permutation(len(shapes)).tolist()
         taken, queue = [shapes[i] for i in queue[: config.batch]], queue[config.batch :]
-        at = [rng.integers(len(shape.xyz), size=config.query_points) for shape in taken]
+        close = round(config.near * config.query_points)
+        at = [
+            np.concatenate(
+                [
+                    rng.choice(shape.near, close),
+                    rng.integers(len(shape.xyz), size=config.query_points - close),
+                ]
+            )
+            for shape in taken
+        ]
         cloud = np.stack([_subset(shape.cloud, config, rng) for shape in taken])
         xyz = np.stack([shape.xyz[i] for shape, i in zip(taken, at, strict=True)])
         inside = np.stack([shape.inside[i] for shape, i in zip(taken, at, strict=True)]).astype(np.float32)

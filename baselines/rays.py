@@ -1,4 +1,7 @@
-"""Rays through pixels: batches to train on, whole images to render, and where a ray meets a box."""
+"""Rays through pixels: batches to train on, whole images to render, and the quadrature along a ray.
+
+Equations are those of NeRF (Mildenhall et al., ECCV 2020), whose quadrature later papers share.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nfbench.harness.camera import Cameras, rays
 from nfbench.harness.scene import Views
 
 _LEAST_COMPONENT = 1e-9  # keeps the division by a direction's component finite for rays along an axis
+_LEAST_WEIGHT = 1e-5  # what NeRF's code adds to every weight, so that no interval is left out
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,44 @@ def camera_rays(cameras: Cameras, index: int, box: Tensor) -> Rays:
         return interval(origins, directions, None, box)
     near_far = torch.from_numpy(cameras.near_far[index]).to(box.device).expand(len(origins), 2)
     return interval(origins, directions, near_far, box)
+
+
+def ray_weights(optical: Tensor) -> Tensor:
+    """What each interval contributes to its ray, (R,S), from optical thickness sigma delta (R,S): equation 3."""
+    before = F.pad(optical[:, :-1].cumsum(1), (1, 0))
+    return torch.exp(-before) * -torch.expm1(-optical)
+
+
+def stratified(rays: Rays, count: int, generator: torch.Generator | None) -> Tensor:
+    """Distances (R,count) from near to far: evenly spaced, or, with a generator, one at random in each bin (eq. 2)."""
+    device = rays.near.device
+    part = torch.linspace(0, 1, count, device=device)
+    distance = rays.near[:, None] * (1 - part) + rays.far[:, None] * part
+    if generator is None:
+        return distance
+    middle = (distance[:, 1:] + distance[:, :-1]) / 2
+    low, high = torch.cat([distance[:, :1], middle], 1), torch.cat([middle, distance[:, -1:]], 1)
+    return low + (high - low) * torch.rand(distance.shape, generator=generator, device=device)
+
+
+def draw_distances(edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Distances (R,count) from the histogram `weights` (R,B) on `edges` (R,B+1), by its inverse distribution.
+
+    Section 5.2 of the paper. Evenly spaced in probability, or drawn with the generator; the histogram is first
+    raised by a little everywhere.
+    """
+    device = edges.device
+    probability = weights + _LEAST_WEIGHT
+    probability = probability / probability.sum(1, keepdim=True)
+    cumulated = F.pad(probability.cumsum(1), (1, 0))
+    if generator is None:
+        chance = torch.linspace(0, 1, count, device=device).expand(len(edges), count).contiguous()
+    else:
+        chance = torch.rand((len(edges), count), generator=generator, device=device)
+    above = torch.searchsorted(cumulated, chance, right=True).clamp_(1, weights.shape[1])
+    low, mass = cumulated.gather(1, above - 1), probability.gather(1, above - 1)
+    left, right = edges.gather(1, above - 1), edges.gather(1, above)
+    return left + (right - left) * ((chance - low) / mass).clamp_(0, 1)
 
 
 def composited(image: np.ndarray, background: tuple[float, float, float]) -> np.ndarray:

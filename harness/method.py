@@ -170,10 +170,8 @@ class Method(ABC, Generic[C]):
     scenes, and `save(folder)` and `load(folder)` for what it learned. A field may have `save(folder)`; then the
     method's `restore(folder)` gives the same field again.
 
-    Attributes:
-        Config: a frozen dataclass; its defaults are the paper's values.
-        presets: named configs.
-        needs: what `fit` needs to see of a scene: some of `views`, `cloud`, `samples`.
+    `Config` is a frozen dataclass whose defaults are the paper's values, `presets` are named configs, and `needs` is
+    what `fit` needs to see of a scene: some of `views`, `cloud`, `samples`.
     """
 
     Config: ClassVar[type[Any]] = NoConfig

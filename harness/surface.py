@@ -25,7 +25,7 @@ class Correspondence:
     Attributes:
         to_truth: (P,) float64, the distance from each predicted point to the nearest true one.
         to_prediction: (Q,) float64, the distance from each true point to the nearest predicted one.
-        agreement_to_truth: (P,) float64 in [0,1], |cos| between the normals of the same pairs; None without normals.
+        agreement_to_truth: (P,) float64 in [0,1], ``|cos|`` between the normals of those pairs; None without normals.
         agreement_to_prediction: (Q,) float64 in [0,1], likewise.
     """
 
@@ -47,7 +47,7 @@ class Correspondence:
         return (self.accuracy() + self.completeness()) / 2
 
     def normal_consistency(self) -> float:
-        """Mean |cos| between the normals of nearest neighbours, averaged over both ways, in [0,1].
+        """Mean ``|cos|`` between the normals of nearest neighbours, averaged over both ways, in [0,1].
 
         Raises:
             DataMissing: one of the clouds has no normals.

@@ -1,8 +1,19 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines.rays import Pixels, box_interval, camera_rays, composited
+from nfbench.baselines.rays import (
+    Pixels,
+    Rays,
+    box_interval,
+    camera_rays,
+    composited,
+    draw_distances,
+    ray_weights,
+    stratified,
+)
 from nfbench.harness.camera import Cameras, look_at, rays
 from nfbench.harness.scene import Views
 
@@ -77,5 +88,50 @@ def test_draws_repeat_with_the_seed_and_can_keep_to_one_view():
 def test_composited_rounds_straight_alpha_over_the_background():
     image = np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [200, 100, 0, 51]]], np.uint8)
     assert composited(image, (1.0, 0.5, 0.0))[0].tolist() == [[255, 128, 0], [200, 100, 0], [244, 122, 0]]
-    assert composited(image[:, :, :3], (1.0, 1.0, 1.0)) is not None
     np.testing.assert_array_equal(composited(image[:, :, :3], (1.0, 1.0, 1.0)), image[:, :, :3])
+
+
+def test_weights_against_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    optical = torch.rand(6, 9, generator=generator) * torch.tensor([0.01, 0.1, 1, 5, 30, 0])[:, None]
+    optical[3, 8] = 1e10
+    for row, weights in zip(optical.double().tolist(), ray_weights(optical).tolist(), strict=True):
+        clear = 1.0
+        for thickness, weight in zip(row, weights, strict=True):
+            alpha = 1 - math.exp(-thickness)
+            assert weight == pytest.approx(clear * alpha, abs=1e-6)
+            clear *= 1 - alpha
+
+
+def test_a_homogeneous_medium_lets_through_what_the_law_says():
+    sigma, delta = 0.17, torch.rand(4, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    through = 1 - ray_weights(sigma * delta).sum(1)
+    np.testing.assert_allclose(through, torch.exp(-sigma * delta.sum(1)), rtol=1e-9)
+
+
+def test_stratified_distances_stay_in_their_bins():
+    near, far = torch.tensor([2.0, 0.0]), torch.tensor([6.0, 1.0])
+    bundle = Rays(torch.zeros(2, 3), torch.ones(2, 3), near, far)
+    even = stratified(bundle, 5, None)
+    assert even.tolist() == [[2, 3, 4, 5, 6], [0, 0.25, 0.5, 0.75, 1]]
+    drawn = torch.stack([stratified(bundle, 5, torch.Generator().manual_seed(i)) for i in range(200)])
+    assert (drawn[:, 0, 1] >= 2.5).all() and (drawn[:, 0, 1] <= 3.5).all() and drawn[:, 0, 1].std() > 0.2
+    assert (drawn.diff(dim=2) >= 0).all()
+
+
+def test_hierarchical_samples_follow_the_histogram():
+    edges = torch.tensor([[0.0, 1.0, 2.0, 4.0, 5.0]]).double()
+    weights = torch.tensor([[1.0, 0.0, 6.0, 3.0]]).double()
+    for generator in (None, torch.Generator().manual_seed(0)):
+        drawn = draw_distances(edges, weights, 20_000, generator)
+        counts, _ = np.histogram(drawn.numpy(), edges[0].numpy())
+        np.testing.assert_allclose(counts / 20_000, [0.1, 0, 0.6, 0.3], atol=0.01)
+    chance = np.linspace(0, 1, 11)
+    raised = np.append(0, np.cumsum(weights[0].numpy() + 1e-5))
+    expected = np.interp(chance, raised / raised[-1], edges[0].numpy())
+    np.testing.assert_allclose(draw_distances(edges, weights, 11, None)[0], expected, atol=1e-5)
+
+
+def test_hierarchical_samples_of_an_empty_ray_are_spread_evenly():
+    drawn = draw_distances(torch.linspace(2, 6, 9)[None], torch.zeros(1, 8), 17, None)
+    np.testing.assert_allclose(drawn[0], np.linspace(2, 6, 17), atol=1e-3)

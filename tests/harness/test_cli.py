@@ -280,3 +280,18 @@ def test_predictions_are_rgb_pngs_of_the_test_views(nfbench, scene, tmp_path):
     (written,) = (tmp_path / "runs" / "blender" / "ball" / "mean-colour" / "ball").iterdir()
     images = [read_png(path) for path in sorted((written / "predictions").iterdir())]
     assert len(images) == 3 and all(image.shape == (24, 24, 3) for image in images)
+
+
+def test_lpips_with_weights_from_a_file(nfbench, real_data, tmp_path):
+    from nfbench.loaders.analytic import Size
+    from nfbench.loaders.procedural import task
+
+    torus = task("procedural/torus", cache=tmp_path, size=Size(train_views=3, test_views=2, pixels=40, points=500))
+    made = torus.test[0].open()
+    blender.write(tmp_path / "torus", {"train": made.given.views, "test": made.hidden})
+    weights = real_data / "lpips_alex" / "lpips_alex_v0.1.npz"
+    arguments = ("mean-colour", tmp_path / "torus", "--runs", tmp_path / "runs", "--lpips-weights", weights)
+    assert nfbench("run", *arguments)[0] == 0
+    (row,) = json.loads(nfbench("board", "--as", "json", "--runs", tmp_path / "runs")[1])
+    assert 0.2 < row["scores"]["lpips_alex"]["mean"] < 1.5
+    assert "lpips_vgg" not in row["scores"], "VGG's weights are in no file given"
