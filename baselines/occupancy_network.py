@@ -8,32 +8,29 @@ CVPR 2019, in its point-cloud setting. The numbers of the paper preset are those
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.baselines.shape_batches import Shape, ShapeBatches, cloud_of, subset
+from nfbench.harness.checkpoint import read_checkpoint, write_checkpoint
+from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.method import Budget, Method
-from nfbench.harness.scene import Kind, Points, Scene
+from nfbench.harness.scene import Kind, Scene
 
 NAME = "occupancy-network"
 
 _Array = NDArray[np.float32]
 _LOG_SECONDS = 0.5
-_NEAR = 0.08  # longest edges of the cloud: about as far as 300 points lie from each other on a surface
 _CHUNK_CPU = 1 << 13  # points at a time: the activations of a narrow decoder stay in the cache
 _CHUNK_GPU = 1 << 18
 
@@ -290,7 +287,7 @@ class OccupancyField:
 
     def save(self, folder: Path) -> None:
         """Write `field.safetensors` and `field.json`; `OccupancyNetwork.restore` reads them, without the network."""
-        _write(folder, "field", self.weights, {"parameters": self.parameters})
+        write_checkpoint(folder, NAME, "field", self.weights, {"parameters": self.parameters})
 
 
 # ------------------------------------------------------------------------------------------------------ the method
@@ -351,7 +348,18 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
                 "Use a task with a training split, procedural-shapes/points-to-shape for one.",
             )
         config = self.config
-        batches = _batches([_shape(scene, config) for scene in scenes], config, np.random.default_rng(self.seed))
+        drawn = ShapeBatches(
+            [Shape.of(scene, config.near) for scene in scenes],
+            batch=config.batch,
+            query_points=config.query_points,
+            input_points=config.input_points,
+            noise=config.noise,
+            near=config.near,
+            turn=config.turn,
+            stretch=config.stretch,
+            seed=self.seed,
+        )
+        batches = iter(drawn)
         net = network(config, self.seed).to(self.device).train()
         optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
         logged = -math.inf
@@ -382,7 +390,7 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
                 "Give it a task with training scenes, or load a checkpoint.",
             )
         rng = np.random.default_rng(self.seed)
-        cloud = _subset(_cloud(scene).xyz, self.config, rng)
+        cloud = subset(cloud_of(scene).xyz, self.config.input_points, self.config.noise, rng)
         with torch.no_grad():
             code = self.network.encoder(torch.from_numpy(cloud[None]).to(self.device))
             weights = self.network.decoder.specialise(code)
@@ -396,7 +404,8 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
         """
         if self.network is None:
             raise Unsupported("occupancy-network has learned nothing to save.", "Call learn or load first.")
-        _write(folder, "network", self.network.state_dict(), {"config": dataclasses.asdict(self.config)})
+        about = {"config": dataclasses.asdict(self.config)}
+        write_checkpoint(folder, NAME, "network", self.network.state_dict(), about)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote.
@@ -406,7 +415,7 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
             DataCorrupt: the checkpoint cannot be read, or is of another method.
             Unsupported: it is of another config; the settings that differ are named.
         """
-        tensors, about = _read(folder, "network")
+        tensors, about = read_checkpoint(folder, NAME, "network")
         mine, theirs = dataclasses.asdict(self.config), about.get("config", {})
         other = [f"{k} {theirs.get(k)} instead of {v}" for k, v in mine.items() if k not in theirs or theirs[k] != v]
         if other:
@@ -428,113 +437,8 @@ class OccupancyNetwork(Method[OccupancyNetworkConfig]):
             DataMissing: no field in `folder`.
             DataCorrupt: it cannot be read, or is of another method.
         """
-        weights, about = _read(folder, "field")
+        weights, about = read_checkpoint(folder, NAME, "field")
         return OccupancyField(weights, int(about["parameters"]), self.device)
-
-
-# -------------------------------------------------------------------------------------------------- training shapes
-
-
-@dataclass(frozen=True, eq=False)
-class _Shape:
-    cloud: _Array  # (N,3)
-    xyz: _Array  # (P,3)
-    inside: NDArray[np.bool_]  # (P,)
-    near: NDArray[np.intp]  # the rows of xyz that are close to the cloud; all, where none is
-
-
-def _cloud(scene: Scene) -> Points:
-    if scene.given.cloud is None or not len(scene.given.cloud):
-        raise DataMissing(
-            f"Scene {scene.name!r} gives no point cloud, which occupancy-network completes.",
-            "Use a task that gives a cloud, procedural-shapes/points-to-shape for one.",
-        )
-    return scene.given.cloud
-
-
-def _shape(scene: Scene, config: OccupancyNetworkConfig) -> _Shape:
-    samples = scene.given.samples
-    if samples is None or samples.value is None or not len(samples):
-        raise DataMissing(
-            f"Training scene {scene.name!r} has no samples of its inside and outside.",
-            "Give it occupancy or signed distance samples, as nfbench prepare makes them from a mesh.",
-        )
-    if samples.kind not in ("occupancy", "sdf"):
-        raise Unsupported(
-            f"The samples of training scene {scene.name!r} are {samples.kind} values, which tell no inside.",
-            "Give it occupancy or signed distance samples.",
-        )
-    inside = samples.value < 0 if samples.kind == "sdf" else samples.value >= 0.5
-    cloud = _cloud(scene).xyz
-    near = np.arange(0)
-    if config.near > 0:
-        distance = cKDTree(cloud).query(samples.xyz, distance_upper_bound=_NEAR * np.ptp(cloud, axis=0).max())[0]
-        near = np.flatnonzero(np.isfinite(distance))
-    return _Shape(cloud, samples.xyz, inside, near if len(near) else np.arange(len(inside)))
-
-
-def _batches(
-    shapes: Sequence[_Shape], config: OccupancyNetworkConfig, rng: np.random.Generator
-) -> Iterator[tuple[_Array, _Array, _Array]]:
-    """Clouds (B,N,3), query points (B,T,3) and their occupancy (B,T), without end."""
-    queue: list[int] = []
-    while True:
-        while len(queue) < config.batch:
-            queue += rng.permutation(len(shapes)).tolist()
-        taken, queue = [shapes[i] for i in queue[: config.batch]], queue[config.batch :]
-        close = round(config.near * config.query_points)
-        at = [
-            np.concatenate(
-                [
-                    rng.choice(shape.near, close),
-                    rng.integers(len(shape.xyz), size=config.query_points - close),
-                ]
-            )
-            for shape in taken
-        ]
-        cloud = np.stack([_subset(shape.cloud, config, rng) for shape in taken])
-        xyz = np.stack([shape.xyz[i] for shape, i in zip(taken, at, strict=True)])
-        inside = np.stack([shape.inside[i] for shape, i in zip(taken, at, strict=True)]).astype(np.float32)
-        yield *_varied(cloud, xyz, config, rng), inside
-
-
-def _subset(cloud: _Array, config: OccupancyNetworkConfig, rng: np.random.Generator) -> _Array:
-    """`input_points` of a cloud (N,3), with noise; points come again where it has fewer, which alters no maximum."""
-    count, n = config.input_points, len(cloud)
-    order = rng.permutation(n)[:count] if n >= count else np.arange(count) % n
-    points = cloud[order]
-    if config.noise > 0:
-        points = points + rng.normal(0, config.noise, points.shape).astype(np.float32)
-    return points
-
-
-def _varied(
-    cloud: _Array, xyz: _Array, config: OccupancyNetworkConfig, rng: np.random.Generator
-) -> tuple[_Array, _Array]:
-    """Clouds (B,N,3) and query points (B,T,3) after one random linear map for each shape.
-
-    A map of all space takes the inside to the inside, so the occupancy of the query points stays as it was. The
-    longest edge of each cloud keeps its length.
-    """
-    if config.turn is None and config.stretch == 0:
-        return cloud, xyz
-    matrix = np.exp(rng.normal(0, config.stretch, (len(cloud), 3)))[:, :, None] * np.eye(3)
-    if config.turn is not None:
-        matrix = matrix @ _turns(len(cloud), config.turn, rng)
-    mapped = cloud @ matrix.transpose(0, 2, 1)
-    matrix *= (np.ptp(cloud, axis=1).max(-1) / np.maximum(np.ptp(mapped, axis=1).max(-1), 1e-6))[:, None, None]
-    maps = matrix.transpose(0, 2, 1).astype(np.float32)
-    return cloud @ maps, xyz @ maps
-
-
-def _turns(size: int, axis: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(size,3,3) rotations about `axis` by any angle, every other one of them mirrored, on average."""
-    a, b = (axis + 1) % 3, (axis + 2) % 3
-    angle, mirror = rng.uniform(0, 2 * np.pi, size), rng.choice([-1.0, 1.0], size)
-    turns = np.tile(np.eye(3), (size, 1, 1))
-    turns[:, a, a], turns[:, a, b] = np.cos(angle), -np.sin(angle) * mirror
-    turns[:, b, a], turns[:, b, b] = np.sin(angle), np.cos(angle) * mirror
-    return turns
 
 
 def _one_cycle(fraction: float) -> float:
@@ -543,31 +447,3 @@ def _one_cycle(fraction: float) -> float:
     if fraction < rise:
         return 0.1 + 0.9 * fraction / rise
     return 0.5 * (1 + math.cos(math.pi * (fraction - rise) / (1 - rise)))
-
-
-# -------------------------------------------------------------------------------------------------------- the disk
-
-
-def _write(folder: Path, stem: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / f"{stem}.safetensors")
-    text = json.dumps({"method": NAME, "holds": stem, **about}, indent=1, sort_keys=True)
-    (folder / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _read(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    weights, description = folder / f"{stem}.safetensors", folder / f"{stem}.json"
-    for path in (description, weights):
-        if not path.is_file():
-            raise DataMissing(f"There is no {path}.", f"Name a folder that occupancy-network saved a {stem} to.")
-    try:
-        about = json.loads(description.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataCorrupt(f"{description} is no JSON: {error}.", "Save it again.") from None
-    if not isinstance(about, dict) or about.get("method") != NAME or about.get("holds") != stem:
-        whose = about.get("method", "nothing known") if isinstance(about, dict) else "nothing known"
-        raise DataCorrupt(f"{description} belongs to {whose}, not to occupancy-network.", "Name another folder.")
-    try:
-        return load_file(weights), about
-    except SafetensorError as error:
-        raise DataCorrupt(f"{weights} cannot be read: {error}.", "Save it again.") from None

@@ -1,6 +1,5 @@
 """Occupancy Networks against the released networks' fingerprints, an independent transcription, and tiny families."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -260,43 +259,6 @@ def test_learning_reports_its_loss():
     seen = []
     OccupancyNetwork(SMALL).learn([sphere(0)], Budget(steps=2).start(seen.append))
     assert seen[0].step == 0 and np.isfinite(seen[0].numbers["loss"])
-
-
-def test_deformed_spheres_keep_their_occupancy():
-    """Under turns and stretches a sphere about the origin becomes an ellipsoid that its cloud outlines."""
-    from nfbench.baselines.occupancy_network import _batches, _Shape
-
-    rng = np.random.default_rng(0)
-    cloud = rng.normal(size=(400, 3))
-    cloud = (0.4 * cloud / np.linalg.norm(cloud, axis=1, keepdims=True)).astype(np.float32)
-    xyz = rng.uniform(-0.55, 0.55, (5000, 3)).astype(np.float32)
-    shape = _Shape(cloud, xyz, np.linalg.norm(xyz, axis=1) < 0.4, np.arange(len(xyz)))
-    config = OccupancyNetworkConfig(batch=4, input_points=400, query_points=2000, turn=1, stretch=0.3)
-    clouds, points, inside = next(_batches([shape], config, rng))
-    for cloud, xyz, occupied in zip(clouds, points, inside, strict=True):
-        form = np.linalg.lstsq(
-            np.stack([cloud[:, i] * cloud[:, j] for i in range(3) for j in range(3)], 1), np.ones(400)
-        )[0]
-        level = np.einsum("pi,ij,pj->p", xyz, form.reshape(3, 3), xyz)
-        assert np.ptp(np.linalg.norm(cloud, axis=1)) > 0.02
-        np.testing.assert_array_equal(level[np.abs(level - 1) > 1e-3] < 1, occupied[np.abs(level - 1) > 1e-3] == 1)
-
-
-@pytest.mark.parametrize("near", [0.0, 0.75, 1.0])
-def test_the_asked_part_of_the_query_points_is_close_to_the_cloud(near):
-    from nfbench.baselines.occupancy_network import _batches, _shape
-
-    scene = sphere(0)
-    cloud = scene.given.cloud.xyz
-    config = dataclasses.replace(OccupancyNetworkConfig(), near=near, batch=2, query_points=1000)
-    _, points, _ = next(_batches([_shape(scene, config)], config, np.random.default_rng(0)))
-
-    def close(xyz):
-        distance = np.linalg.norm(xyz[:, None] - cloud, axis=-1).min(1)
-        return (distance < 0.08 * np.ptp(cloud, axis=0).max()).mean()
-
-    everywhere = close(scene.given.samples.xyz)
-    assert close(points.reshape(-1, 3)) == pytest.approx(near + (1 - near) * everywhere, abs=0.05)
 
 
 # ------------------------------------------------------------------------------------------- checkpoints and bad input
