@@ -19,7 +19,7 @@ demo: setup  ## two tasks on data made here, in about three minutes on two cores
 	.venv/bin/nfbench board --runs $(DEMO)/runs
 
 test: setup  ## give REAL=DIR to run the tests on real samples too
-	$(PY) -m pytest $(if $(REAL),--real-data $(REAL))
+	$(PY) -m pytest $(if $(REAL),--real-data=$(REAL))
 
 lint: setup
 	.venv/bin/ruff check .

@@ -16,7 +16,6 @@ views at once, as many as keep the samples of a step about equal; and a higher r
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -27,13 +26,12 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nfbench.baselines.occupancy_grid import OccupancyGrid
 from nfbench.baselines.rays import Pixels, Rays, camera_rays, draw_distances, ray_weights, stratified
 from nfbench.harness.camera import Cameras
+from nfbench.harness.checkpoint import read_checkpoint, write_checkpoint
 from nfbench.harness.errors import DataCorrupt, DataMissing
 from nfbench.harness.method import Budget, Method
 from nfbench.harness.scene import Float, Kind, Scene
@@ -45,10 +43,10 @@ _OPAQUE = 1e-3  # transmittance below which the rest of a ray is left out
 _CHUNK_SAMPLES, _CHUNK_RAYS = 1 << 17, 1 << 12  # bound the memory of rendering, without a grid and with one
 _PRUNE_EVERY = 128  # steps
 _EMPTY = 0.004  # optical thickness of one step below which a probed cell counts as empty
+_FIRST_PART = 0.125  # of the samples a step are taken by the first step, all by the last: early steps need few
 _LEAST_RAYS, _MOST_RAYS = 64, 1 << 14
 _REPORT_SECONDS = 0.5
 _LEAST_ERROR = 1e-10  # 100 dB, where the logarithm of a perfect batch would not exist
-_ABOUT, _TENSORS = "field.json", "field.safetensors"
 
 
 @dataclass(frozen=True)
@@ -117,11 +115,11 @@ TINY = NerfConfig(
     density="softplus",
     coarse=192,
     fine=0,
-    grid=96,
+    grid=64,
     rays=64,
     one_view=False,
     samples=1 << 14,
-    steps=5000,
+    steps=8000,
     rate=5e-3,
     rate_decay=0.05,
 )
@@ -294,14 +292,11 @@ class NerfField:
 
     def save(self, folder: Path) -> None:
         """Write the field into `folder`: field.safetensors and field.json."""
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in self.networks.state_dict().items()}
+        tensors = dict(self.networks.state_dict())
         if self.grid is not None:
-            tensors["occupied"] = self.grid.occupied.to("cpu", torch.uint8)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / _TENSORS)
-        about: dict[str, object] = {"config": dataclasses.asdict(self.config)}
-        about |= {"box": self.box.tolist(), "background": self.background.tolist()}
-        (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            tensors["occupied"] = self.grid.occupied.to(torch.uint8)
+        about = {"config": dataclasses.asdict(self.config), "box": self.box.tolist()}
+        write_checkpoint(folder, "nerf", "field", tensors, about | {"background": self.background.tolist()})
 
 
 class Nerf(Method[NerfConfig]):
@@ -338,7 +333,8 @@ class Nerf(Method[NerfConfig]):
                 optimiser.step()
             if field.grid is not None:
                 if config.samples:
-                    count = _adapted(count, samples, config.samples)
+                    wanted = config.samples * (_FIRST_PART + (1 - _FIRST_PART) * step.fraction)
+                    count = _adapted(count, samples, wanted)
                 if step.index % _PRUNE_EVERY == _PRUNE_EVERY - 1:
                     field.prune(generator)
             if time.perf_counter() - reported > _REPORT_SECONDS:
@@ -347,31 +343,26 @@ class Nerf(Method[NerfConfig]):
                 step.log(loss=sum(error), psnr=-10 * math.log10(max(error[-1], _LEAST_ERROR)))
         return field
 
-    @staticmethod
-    def restore(folder: Path, device: str = "cpu") -> NerfField:
+    def restore(self, folder: Path) -> NerfField:
         """The field that `NerfField.save` wrote into `folder`.
 
         Raises:
             DataMissing: a file is not there.
             DataCorrupt: a file is not what `save` writes.
         """
-        for name in (_ABOUT, _TENSORS):
-            if not (folder / name).is_file():
-                raise DataMissing(f"There is no {folder / name}.", "Name a folder that a fitted NeRF was saved to.")
+        tensors, about = read_checkpoint(folder, "nerf", "field")
         try:
-            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-            tensors = load_file(folder / _TENSORS)
             config = NerfConfig(**about["config"])
-            field = NerfField(config, np.array(about["box"], np.float32), about["background"], device)
+            field = NerfField(config, np.array(about["box"], np.float32), about["background"], self.device)
             if field.grid is not None:
                 field.grid.load(tensors.pop("occupied").bool())
             field.networks.load_state_dict(tensors)
-        except (ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
             raise DataCorrupt(f"{folder} holds no fitted NeRF: {error}.", "Fit it again.") from error
         return field
 
 
-def _adapted(rays: int, samples: int, wanted: int) -> int:
+def _adapted(rays: int, samples: int, wanted: float) -> int:
     """How many rays to draw next, so that they take `wanted` samples; it changes by a factor of two at most."""
     factor = min(max(wanted / max(samples, 1), 0.5), 2.0)
     return min(max(int(rays * factor), _LEAST_RAYS), _MOST_RAYS)

@@ -57,11 +57,13 @@ def number(value: float | None, unit: str) -> str:
 def duration(seconds: float | None) -> str:
     """Wall time in the unit that suits it.
 
-    >>> duration(0.25), duration(42.4), duration(90), duration(7200), duration(None)
-    ('0.25 s', '42 s', '1.5 min', '2.0 h', '—')
+    >>> duration(1e-5), duration(0.25), duration(42.4), duration(90), duration(7200), duration(None)
+    ('< 0.01 s', '0.25 s', '42 s', '1.5 min', '2.0 h', '—')
     """
     if seconds is None:
         return ABSENT
+    if 0 < seconds < 0.01:
+        return "< 0.01 s"
     if seconds < 60:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -13,7 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def real_data(request: pytest.FixtureRequest) -> Path:
     given = request.config.getoption("--real-data")
     if not given:
-        pytest.skip("needs real dataset samples, whose licences forbid shipping them: give --real-data DIR")
+        pytest.skip("needs real dataset samples, whose licences forbid shipping them: give --real-data=DIR")
     folder = Path(given)
     assert folder.is_dir(), f"--real-data {folder} is no folder"
     return folder

@@ -166,7 +166,7 @@ def test_restored_fields_render_the_same_bits(config, tmp_path):
     scene = ball_scene()
     field = Nerf(dataclasses.replace(config, width=16)).fit(scene, Budget(steps=140 if config.grid else 5))
     field.save(tmp_path / "field")
-    again = Nerf.restore(tmp_path / "field")
+    again = Nerf(NerfConfig()).restore(tmp_path / "field")
     cameras = ring(3)
     assert np.array_equal(field.render(cameras), again.render(cameras))
     points = np.random.default_rng(0).uniform(-1.2, 1.2, (500, 3)).astype(np.float32)
@@ -176,11 +176,16 @@ def test_restored_fields_render_the_same_bits(config, tmp_path):
 
 def test_restore_names_what_is_wrong(tmp_path):
     with pytest.raises(DataMissing, match=r"field\.json"):
-        Nerf.restore(tmp_path)
+        Nerf(NerfConfig()).restore(tmp_path)
     NerfField(dataclasses.replace(TINY, width=8), ball_scene().box, (1, 1, 1), "cpu").save(tmp_path)
     (tmp_path / "field.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(DataCorrupt, match=str(tmp_path)):
-        Nerf.restore(tmp_path)
+    with pytest.raises(DataCorrupt, match="field"):
+        Nerf(NerfConfig()).restore(tmp_path)
+    field = NerfField(dataclasses.replace(TINY, width=8), ball_scene().box, (1, 1, 1), "cpu")
+    field.networks = torch.nn.ModuleList()
+    field.save(tmp_path)
+    with pytest.raises(DataCorrupt, match=r"no fitted NeRF[\s\S]*trunk"):
+        Nerf(NerfConfig()).restore(tmp_path)
 
 
 def test_budgets_in_steps_and_seconds_are_kept():
