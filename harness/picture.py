@@ -18,7 +18,8 @@ from nfbench.harness.scoring import truth_image
 VIEWS = 4
 """How many views of a scene get pictures."""
 _SIDE = 240  # pixels of a surface picture
-_POINTS = 60_000  # enough to cover its pixels without holes
+_POINTS = 200_000  # enough to cover its pixels without holes
+_REACH = 0.72  # longest edges of the box that half a picture spans: a cube of its size is just within
 _EYE = np.array([0.55, -0.75, 0.36])  # from the front right, a little above
 _LIGHT = np.array([0.35, -0.6, 0.72])
 
@@ -35,7 +36,7 @@ def write_pictures(folder: Path, predictions: Path, scene: Scene, protocol: Prot
                 _write(folder, name, prediction, truth_image(scene.hidden, index, protocol.image.background))
     if protocol.surface is not None and scene.surface is not None and (predictions / MESH).exists():
         prediction = shaded(read_mesh(predictions / MESH), scene.box)
-        _write(folder, "mesh", prediction, shaded(scene.surface, scene.box))
+        _write(folder, MESH, prediction, shaded(scene.surface, scene.box))
 
 
 def _write(folder: Path, name: str, prediction: Image, truth: Image) -> None:
@@ -61,7 +62,7 @@ def _splat(points: Points, box: NDArray[np.float32]) -> Image:
     right = np.cross([0.0, 0.0, 1.0], toward)
     right /= np.linalg.norm(right)
     up = np.cross(toward, right)
-    centre, reach = box.mean(0), float(np.linalg.norm(box[1] - box[0])) / 2
+    centre, reach = box.mean(0), _REACH * float((box[1] - box[0]).max())
     local = (points.xyz - centre) / reach
     x, y, nearness = local @ right, local @ up, local @ toward
     shade = 0.5 + 0.5 * nearness if points.normal is None else _lambert(points.normal, toward)
@@ -69,7 +70,7 @@ def _splat(points: Points, box: NDArray[np.float32]) -> Image:
     column, row = ((x + 1) / 2 * _SIDE).astype(int), ((1 - y) / 2 * _SIDE).astype(int)
     image = np.full((_SIDE, _SIDE, 3), 255, np.uint8)
     order = np.argsort(nearness)  # the nearest is written last and stays
-    for dy in (0, 1):
+    for dy in (0, 1):  # 2x2 pixels a point
         for dx in (0, 1):
             at = np.clip(row[order] + dy, 0, _SIDE - 1), np.clip(column[order] + dx, 0, _SIDE - 1)
             image[at] = np.rint(colour[order] * 255).astype(np.uint8)

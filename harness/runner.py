@@ -112,7 +112,7 @@ class Run:
         place = self.spec.target.rpartition(":")[0]
         code = hashlib.sha256(Path(place).read_bytes()).hexdigest() if place.endswith(".py") else place
         fields = dataclasses.asdict(config)
-        budget = str(self.budget)
+        budget = "" if self.spec.origin == "floor" else str(self.budget)  # a floor spends none
         device = "cpu" if self.device == "cpu" else "gpu"
         covered = [kind.__name__, code, fields, budget, self.task.version, self.protocol.id, device]
         return MethodEntry(

@@ -195,7 +195,7 @@ def _image_measures(
             try:
                 found[name] = _lpips(column, device, lpips_weights)
             except DataMissing as error:
-                unmeasured[name] = error.message
+                unmeasured[name] = f"{error.message} nfbench doctor says where it goes."
         elif isinstance(column, Ssim):
             found[name] = _ssim(column)
         else:

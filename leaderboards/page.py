@@ -34,7 +34,7 @@ _LEARN = ("Learn", "once")
 _COSTS = (("Fit", "a scene"), ("Predict", "a scene"), _LEARN, ("Memory", "peak"), ("Parameters", ""))
 _TALL = 2 * WIDTH
 _QUALITY = 88  # JPEG, colour at full resolution
-_MESH = "mesh"
+_MESH = "mesh.ply"
 
 
 @dataclass(frozen=True)

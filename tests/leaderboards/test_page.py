@@ -144,7 +144,7 @@ def test_items_and_scenes_are_few_and_the_rest_is_counted(tmp_path):
             [1],
             scene=scene,
             scenes=scenes,
-            pictures=["r_10", "r_9", "r_2", "r_1", "r_30", "mesh"],
+            pictures=["r_10", "r_9", "r_2", "r_1", "r_30", "mesh.ply"],
             size=(4, 4),
         )
     text = page(read_boards(tmp_path))
