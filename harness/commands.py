@@ -116,7 +116,8 @@ def _tell(watcher: Watcher, outcomes: Sequence[Outcome], protocol: Protocol) -> 
         else:
             cost = record.cost
             times = f"fit {cost.fit_seconds:.1f} s, predict {cost.predict_seconds:.1f} s"
-            watcher.line(f"{name}: {_scores(record, protocol)} ({times})")
+            gaps = f"; missing: {', '.join(record.missing)}" if record.missing else ""
+            watcher.line(f"{name}: {_scores(record, protocol)} ({times}){gaps}")
 
 
 def _scores(record: Record, protocol: Protocol) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from nfbench.harness import provenance
-from nfbench.harness.errors import NfbenchError, RecordInvalid, Unsupported
+from nfbench.harness.errors import DataCorrupt, NfbenchError, RecordInvalid, Unsupported
 from nfbench.harness.guard import hidden_files, hiding
 from nfbench.harness.method import Budget, Learner, Progress, configure
 from nfbench.harness.picture import write_pictures
-from nfbench.harness.prediction import predict, sections, unsupported
+from nfbench.harness.prediction import MESH, predict, sections, unsupported
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.record import (
     FILE,
@@ -215,15 +215,22 @@ class Run:
 
     def _measure(self, scene: Scene, folder: Path, lacking: Sequence[str]) -> Scores:
         only = [section for section in sections(scene, self.protocol) if section not in lacking]
-        return score(
+        found = score(
             folder / "predictions",
             scene,
             self.protocol,
             only=only,
+            partial=True,  # an empty surface must not cost the run its images
             device=self.device,
             lpips_weights=self.lpips_weights,
             progress=self._fraction("measure"),
         )
+        if found.expected and len(found.missing) == len(found.expected):
+            raise DataCorrupt(
+                f"{folder / 'predictions' / MESH} has no faces.",
+                "The field has no surface at the protocol's level: fit longer, or look at the values of the field.",
+            )
+        return found
 
     def _fraction(self, stage: str) -> Callable[[float], None]:
         return lambda fraction: self.watcher.progress(f"{self.spec.name} {stage}", fraction, {})

@@ -72,7 +72,7 @@ def score(
         scene: with its truth.
         protocol: every choice behind the numbers.
         only: sections to measure, where the method cannot answer all of `image` and `surface`.
-        partial: measure what is there and list what is missing, instead of refusing.
+        partial: measure what is there and list what is missing, instead of refusing; an empty surface is missing.
         device: where LPIPS runs.
         lpips_weights: files with LPIPS trunk weights; the torch hub cache is looked at otherwise.
         progress: told the fraction done now and then.
@@ -104,10 +104,13 @@ def score(
                 result.items[column][name] = measure(prediction, truth)
             progress(done / len(present))
     if "surface" in wanted and protocol.surface is not None and MESH not in result.missing:
-        path = folder / MESH
-        digests.prediction.update(path.read_bytes())
-        for column, value in _score_surface(path, scene, protocol.surface, digests).items():
-            result.items[column][MESH] = value
+        mesh = _surface(folder / MESH, partial)
+        if mesh is None:
+            result.missing.append(MESH)
+        else:
+            digests.prediction.update((folder / MESH).read_bytes())
+            for column, value in _score_surface(mesh, scene, protocol.surface, digests).items():
+                result.items[column][MESH] = value
     result.hashes = digests.hex()
     return result
 
@@ -218,11 +221,18 @@ def _lpips(column: Lpips, device: str, weights: Sequence[Path]) -> Callable[[Ima
     return lambda prediction, truth: float(lpips.distance(model, prediction, truth))
 
 
-def _score_surface(path: Path, scene: Scene, section: SurfaceSection, digests: _Digests) -> dict[str, float]:
-    """Every column of the surface section, for the mesh in `path`."""
+def _surface(path: Path, partial: bool) -> Mesh | None:
+    """The predicted mesh; None for an empty one, where what is missing may be missing."""
     mesh = read_mesh(path)
-    if len(mesh.faces) == 0:
-        raise DataCorrupt(f"{path} has no faces.", "The surface is empty at the protocol's level: nothing to measure.")
+    if len(mesh.faces):
+        return mesh
+    if partial:
+        return None
+    raise DataCorrupt(f"{path} has no faces.", "The surface is empty at the protocol's level: nothing to measure.")
+
+
+def _score_surface(mesh: Mesh, scene: Scene, section: SurfaceSection, digests: _Digests) -> dict[str, float]:
+    """Every column of the surface section."""
     truth = scene.surface
     if isinstance(truth, Mesh):
         truth = meshes.sample(truth, section.samples, section.seed + 1)

@@ -48,6 +48,11 @@ class Nothing(Flat):
     def fit(self, scene, budget):
         return object()
 
+class NoSurface(Flat):
+    kind = "density"
+    def value(self, xyz):
+        return np.zeros(len(xyz))
+
 class Learned(Flat):
     def learn(self, scenes, budget):
         self.grey = 0.25
@@ -135,6 +140,15 @@ def test_a_failure_is_a_record(run, name, status, kind, words):
     assert record.coverage == 0 and not record.scores
     assert read_record(good).status == "ok"
     assert not run(name)(0)[0].reused, "a failure is tried again"
+
+
+def test_an_empty_surface_does_not_cost_the_images(run):
+    (outcome,) = run("NoSurface", protocol=protocol("procedural@1"))(0)
+    record = outcome.record
+    assert record.status == "ok" and record.missing == ["mesh.ply"] and record.coverage == 0.75
+    assert "psnr" in record.scores and "iou" not in record.scores
+    (outcome,) = run("NoSurface", protocol=protocol("onet-shapenet@1"))(0)
+    assert outcome.record.status == "failed" and "no faces" in outcome.record.error.message
 
 
 def test_a_field_that_gives_nothing_measurable_is_unsupported(run):

@@ -146,6 +146,7 @@ def test_an_empty_surface_is_named(scene, tmp_path):
     write_ply(tmp_path / "p" / MESH, Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64)))
     with pytest.raises(DataCorrupt, match=r"mesh\.ply"):
         score(tmp_path / "p", scene, SURFACE)
+    assert score(tmp_path / "p", scene, SURFACE, partial=True).missing == [MESH]
 
 
 def test_a_protocol_that_measures_nothing_here(scene, tmp_path):
