@@ -154,8 +154,11 @@ def score_parts(
 
 
 def keep(name: str, part: Part, scene: Scene, scores: Scores, task: Task, protocol: Protocol, runs: Path) -> Path:
-    """Record submitted predictions as a method `name`; gives the folder of the record."""
-    entry = MethodEntry(name=name, hash=short_hash([name, scores.hashes, protocol.id, task.version]))
+    """Record submitted predictions of one scene as a method `name`; gives the folder of the record.
+
+    All scenes of a submission share a row; the same name submitted again takes the place of what it was.
+    """
+    entry = MethodEntry(name=name, hash=short_hash([name, protocol.id, task.version]))
     record = Record(
         method=entry,
         task=TaskEntry(name=task.name, version=task.version, scenes=task.scenes),

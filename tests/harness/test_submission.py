@@ -82,6 +82,23 @@ def test_submitted_predictions_become_a_record(task, tmp_path):
     assert (folder / "pictures" / "truth" / "v_0.png").exists()
 
 
+def test_the_scenes_of_a_submission_share_a_row_and_a_later_one_replaces_it(task, tmp_path):
+    for ref in task.test:
+        answer(tmp_path / "p" / ref.name, ref.open())
+    _, parts = locate(tmp_path / "p", task)
+    for _ in range(2):
+        score_parts(
+            parts,
+            task,
+            IMAGES,
+            after=lambda part, scene, scores: keep("theirs", part, scene, scores, task, IMAGES, tmp_path / "runs"),
+        )
+    records = [read_record(folder) for folder in find_records(tmp_path / "runs")]
+    assert sorted(record.scene for record in records) == ["one", "two"]
+    assert len({record.method.hash for record in records}) == 1
+    assert records[0].task.scenes == ["one", "two"]
+
+
 def test_a_runs_folder_answers_for_its_own_scene_and_sub_task(task, tmp_path):
     single = task.only(["two"]).every(2)
     answer(tmp_path / "p", single.test[0].open())
