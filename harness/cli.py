@@ -52,7 +52,9 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set one field of the config.")
     ] = None,
-    seeds: Annotated[list[int] | None, typer.Option("--seed", metavar="N", help="Seed; may be repeated.")] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed; may be repeated.")
+    ] = None,
     test_every: Annotated[
         int, typer.Option(metavar="N", help="Measure every N-th test view only: a sub-task with its own id.")
     ] = 1,
@@ -192,6 +194,7 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
-    except KeyboardInterrupt:
-        print("nfbench: stopped; what is recorded stays, the same command resumes.", file=sys.stderr)
-        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

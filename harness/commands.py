@@ -8,7 +8,7 @@ from typing import Any
 
 from nfbench.harness.console import dumps, watching
 from nfbench.harness.dataset import task as find_task
-from nfbench.harness.errors import NfbenchError, NotFound, did_you_mean
+from nfbench.harness.errors import DataMissing, NfbenchError, NotFound, did_you_mean
 from nfbench.harness.method import STANDARD_PRESETS, Budget, NoConfig, configure
 from nfbench.harness.protocol import Protocol, read_protocol
 from nfbench.harness.protocol import protocol as find_protocol
@@ -42,7 +42,10 @@ def run_methods(
     Raises:
         NfbenchError: a wrong request, or a run that failed; what was recorded stays.
     """
-    specs = [method_spec(name) for name in methods]
+    specs = [method_spec(name.strip()) for name in methods if name.strip()]
+    if not specs:
+        raise NfbenchError("No method is named.", "nfbench list methods says which there are.")
+    check_weights(lpips_weights)
     own = settings_by_method(specs, preset, dict(_setting(text) for text in settings))
     allowed = Budget.parse(budget) if budget else Budget()
     task = find_task(task_name, format).every(test_every)
@@ -51,22 +54,36 @@ def run_methods(
     where = choose_device(device)
     outcomes: list[Outcome] = []
     with watching(quiet) as watcher:
-        for spec in specs:
-            for seed in seeds:
-                run = Run(
-                    spec, task, chosen, runs, preset, own[spec.name], allowed, where, tuple(lpips_weights), watcher
-                )
-                outcomes += run(seed)
-                _tell(watcher, outcomes[-len(task.test) :], chosen)
+        try:
+            for spec in specs:
+                for seed in seeds:
+                    run = Run(
+                        spec, task, chosen, runs, preset, own[spec.name], allowed, where, tuple(lpips_weights), watcher
+                    )
+                    outcomes += run(seed)
+                    _tell(watcher, outcomes[-len(task.test) :], chosen)
+        except KeyboardInterrupt:
+            watcher.line("Stopped. What is recorded stays; the same command goes on from there.")
+            raise
     if all(outcome.reused for outcome in outcomes):
         print(f"Nothing to do: {'all ' if len(outcomes) > 1 else ''}{len(outcomes)} recorded already under {runs}.")
-    show_board(task.name, runs, "text", None)
-    failed = [outcome.record for outcome in outcomes if outcome.record.status != "ok"]
+    boards = resolve("nfbench.leaderboards.board:read_boards")(runs, task.name)
+    shown = [board for board in boards if (board.task, board.protocol) == (task.name, chosen.id)]
+    print(resolve("nfbench.leaderboards.table:render")(shown, "text"))
+    failed = [outcome.record for outcome in outcomes if outcome.record.status == "failed"]
+    failed = failed or [outcome.record for outcome in outcomes if all(o.record.status != "ok" for o in outcomes)]
     if failed:
         raise NfbenchError(
             f"{len(failed)} of {len(outcomes)} runs did not succeed: {_why(failed[0])}",
             (failed[0].error.hint if failed[0].error else "") or "Each has a record.json with the whole error.",
         )
+
+
+def check_weights(files: Sequence[Path]) -> None:
+    """Raise DataMissing for a file of LPIPS weights that is not there."""
+    for file in files:
+        if not file.is_file():
+            raise DataMissing(f"There is no weights file {file}.", "Check the path given to --lpips-weights.")
 
 
 def settings_by_method(
@@ -156,6 +173,7 @@ def score_predictions(
     Raises:
         NfbenchError: something is missing (and `partial` is not asked for) or is not what it should be.
     """
+    check_weights(lpips_weights)
     task, parts = locate(predictions, find_task(task_name, format).every(test_every))
     chosen = find_protocol(protocol or task.protocol)
     if submit:
@@ -197,7 +215,8 @@ def _print_scores(result: Submission) -> None:
     for name, why in data["unmeasured"].items():
         print(f"  {name:<20} not measured: {why}")
     if result.missing:
-        print(f"  not ranked: {len(result.missing)} missing, {', '.join(result.missing[:5])} ...")
+        more = " ..." if len(result.missing) > 5 else ""
+        print(f"  not ranked: {len(result.missing)} missing, {', '.join(result.missing[:5])}{more}")
 
 
 def show_board(task: str | None, runs: Path, form: str, output: Path | None) -> None:

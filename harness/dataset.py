@@ -117,6 +117,9 @@ def task(name: str, format: str | None = None) -> Task:
     Raises:
         NotFound: neither, with the nearest names.
     """
+    whole, _, every = name.rpartition("+every")
+    if whole and every.isdecimal():
+        return task(whole, format).every(int(every))
     if name in registry().tasks:
         built: Task = resolve(registry().tasks[name].target)(name)
         return built

@@ -61,8 +61,12 @@ def rendered(field: Renders, views: Views, index: int) -> Image:
     """
     camera = views.cameras[index]
     width, height = camera.size[0].tolist()
-    images = np.asarray(field.render(camera))
     where = f"render of view {views.names[index]!r}"
+    answer = field.render(camera)
+    try:
+        images = np.asarray(answer)
+    except (RuntimeError, TypeError) as error:  # a tensor with gradients, or on a GPU
+        raise ContractBroken(f"{where} is no array: {error}", "Return tensor.detach().cpu().numpy().") from error
     if images.shape != (1, height, width, 3):
         raise ContractBroken(f"{where} has shape {images.shape}, not (1, {height}, {width}, 3).", "See Renders.render.")
     if not np.issubdtype(images.dtype, np.floating):

@@ -145,7 +145,16 @@ class Record(_Data):
 
 
 def run_folder(runs: Path, task: str, method: str, scene: str, seed: int, digest: str) -> Path:
-    """The folder that a run owns."""
+    """The folder that a run owns.
+
+    Raises:
+        RecordInvalid: a name that would lead elsewhere.
+    """
+    for name in (*task.split("/"), method, scene):
+        if not name or name.startswith(".") or set(name) & set("/\\\0"):
+            raise RecordInvalid(
+                f"{name!r} cannot name a folder of records.", "Use a name without slashes or leading dots."
+            )
     return runs / task / method / scene / f"{seed}-{digest}"
 
 
@@ -221,5 +230,6 @@ def read_record(folder: Path) -> Record:
 
 
 def find_records(runs: Path) -> list[Path]:
-    """The folders of all records under `runs`, sorted."""
-    return sorted(path.parent for path in runs.glob(f"**/{FILE}"))
+    """The folders of all records under `runs`, sorted; a run that is still being written is not one."""
+    found = (path.parent for path in runs.glob(f"**/{FILE}"))
+    return sorted(folder for folder in found if not folder.name.startswith("."))

@@ -136,6 +136,8 @@ def find(shelf: Mapping[str, S], name: str, what: str) -> S:
 
 def method_spec(name: str) -> MethodSpec:
     """The spec of a registered method, or one made on the spot for `file.py:Class` or `package.module:Class`."""
+    if ":" not in name and name.endswith(".py"):
+        raise NotFound(f"{name} names a file, not a class in it.", f"Write {name}:CLASS.")
     if ":" not in name:
         return find(registry().methods, name, "method")
     kind = resolve(name)

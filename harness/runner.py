@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
+import os
 import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nfbench.harness import provenance
-from nfbench.harness.errors import DataCorrupt, NfbenchError, RecordInvalid, Unsupported
+from nfbench.harness.errors import DataCorrupt, NfbenchError, NotFound, RecordInvalid, Unsupported, did_you_mean
 from nfbench.harness.guard import hidden_files, hiding
 from nfbench.harness.method import Budget, Learner, Progress, configure
 from nfbench.harness.picture import write_pictures
@@ -98,7 +100,7 @@ class Run:
         training = [self._open(ref).seen() for ref in self.task.train] if isinstance(method, Learner) else []
         try:
             learned = self._learn(method, training, entry, seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return done + [self._failed(entry, ref.name, seed, error, Cost()) for ref in todo]
         return done + [self._scene(method, entry, self._open(ref), seed, learned) for ref in todo]
 
@@ -110,7 +112,7 @@ class Run:
     def _entry(self, kind: type[Any], config: Any) -> MethodEntry:  # noqa: ANN401
         """The method as the record tells it; its hash covers all that may change the result."""
         place = self.spec.target.rpartition(":")[0]
-        code = hashlib.sha256(Path(place).read_bytes()).hexdigest() if place.endswith(".py") else place
+        code = hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
         fields = dataclasses.asdict(config)
         budget = "" if self.spec.origin == "floor" else str(self.budget)  # a floor spends none
         device = "cpu" if self.device == "cpu" else "gpu"
@@ -136,11 +138,21 @@ class Run:
                     record = read_record(folder)
                 except RecordInvalid as error:
                     self.watcher.line(f"{error.message} It is run again.")
-            if record is not None and record.status == "ok":
-                done.append(Outcome(record, folder, reused=True))
+            if record is not None and record.status != "failed":
+                done.append(Outcome(self._complete(record, folder, ref), folder, reused=True))
             else:
                 todo.append(ref)
         return done, todo
+
+    def _complete(self, record: Record, folder: Path, ref: SceneRef) -> Record:
+        """The record, measured again on what was predicted where it lacks LPIPS and weights are given now."""
+        if not (record.unmeasured and self.lpips_weights and (folder / "predictions").is_dir()):
+            return record
+        self.watcher.line(f"{self.spec.name} on {ref.name}: measured again, with the weights given")
+        measured = self._measure(self._open(ref), folder, record.unsupported)
+        record.scores, record.unmeasured = measured.summary(self.protocol), measured.unmeasured
+        write_record(folder, record, measured.items)
+        return record
 
     def _folder(self, entry: MethodEntry, scene: str, seed: int) -> Path:
         return run_folder(self.runs, self.task.name, entry.name, scene, seed, entry.hash)
@@ -156,25 +168,23 @@ class Run:
                 "Choose a category task, procedural-shapes/points-to-shape for one.",
             )
         folder = self._folder(entry, PRIOR, seed)
-        note = folder / "prior.json"
-        if note.exists():
+        if (folder / "prior.json").exists():
             self.watcher.line(f"{self.spec.name}: the prior learned before is used again")
             method.load(folder)
-            return Cost.model_validate_json(note.read_text())
+            return Cost.model_validate_json((folder / "prior.json").read_text())
         seed_everything(seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "log.jsonl").open("w", encoding="utf-8") as log, provenance.metered(self.device) as meter:
+        work = _work_folder(folder)
+        with (work / "log.jsonl").open("w", encoding="utf-8") as log, provenance.metered(self.device) as meter:
             method.learn(training, self.budget.start(self._listener("learn", log.write)))
-        method.save(folder)
+        method.save(work)
         cost.learn_seconds, cost.peak_memory_bytes = meter.seconds, meter.peak_bytes
-        write_text(note, cost.model_dump_json())
+        write_text(work / "prior.json", cost.model_dump_json())
+        _put_in_place(work, folder, "prior.json")
         return cost
 
     def _scene(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, learned: Cost) -> Outcome:  # noqa: ANN401
         """One scene: fit, predict to disk, read back, measure, record. The only place that catches all."""
-        folder = self._folder(entry, scene.name, seed)
-        shutil.rmtree(folder, ignore_errors=True)  # what a failed or broken-off run left
-        folder.mkdir(parents=True)
+        folder = _work_folder(self._folder(entry, scene.name, seed))
         cost = learned.model_copy()
         try:
             seed_everything(seed)
@@ -189,7 +199,7 @@ class Run:
                     fitted.save(folder / "checkpoint")
             measured = self._measure(scene, folder, lacking)
             write_pictures(folder, folder / "predictions", scene, self.protocol)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return self._failed(entry, scene.name, seed, error, cost)
         status = "ok" if measured.expected else "unsupported"
         record = self._record(entry, scene.name, seed, status=status, cost=cost, unsupported=lacking)
@@ -255,7 +265,7 @@ class Run:
             **values,
         )
 
-    def _failed(self, entry: MethodEntry, scene: str, seed: int, error: Exception, cost: Cost) -> Outcome:
+    def _failed(self, entry: MethodEntry, scene: str, seed: int, error: BaseException, cost: Cost) -> Outcome:
         named = isinstance(error, NfbenchError)
         failure = Failure(
             type=type(error).__name__,
@@ -275,8 +285,37 @@ class Run:
 
     def _write(self, record: Record, items: Mapping[str, Mapping[str, float]] | None = None) -> Outcome:
         folder = self._folder(record.method, record.scene, record.seed)
-        write_record(folder, record, items)
-        return Outcome(record, folder, reused=False)
+        work = _work_folder(folder, fresh=False)
+        write_record(work, record, items)
+        if _put_in_place(work, folder, FILE):
+            return Outcome(record, folder, reused=False)
+        return Outcome(read_record(folder), folder, reused=True)
+
+
+def _work_folder(folder: Path, fresh: bool = True) -> Path:
+    """The folder beside `folder` in which this process builds it, emptied when it is to be `fresh`."""
+    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+    if fresh:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def _put_in_place(work: Path, folder: Path, file: str) -> bool:
+    """Move `work` to `folder`, over what a failed run left there; not over good work that another process did."""
+    if (folder / file).exists() and (file != FILE or _is_good(folder)):
+        shutil.rmtree(work, ignore_errors=True)
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    work.rename(folder)
+    return True
+
+
+def _is_good(folder: Path) -> bool:
+    try:
+        return read_record(folder).status == "ok"
+    except RecordInvalid:
+        return False
 
 
 def seed_everything(seed: int) -> None:
@@ -295,10 +334,13 @@ def choose_device(asked: str) -> str:
     """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
 
     Raises:
+        NotFound: something else.
         Unsupported: CUDA is asked for and there is none.
     """
     import torch
 
+    if asked not in ("auto", "cpu", "cuda"):
+        raise NotFound(f"--device {asked!r} is no device.", did_you_mean(asked, ("auto", "cpu", "cuda"), "devices"))
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked == "cuda" and not torch.cuda.is_available():

@@ -239,4 +239,5 @@ class Scene:
 
     def seen(self) -> Scene:
         """The scene as a method gets it: without hidden views, true surface and true occupancy."""
-        return replace(self, hidden=None, surface=None, occupancy=None)
+        box, frame = self.box.copy(), self.frame.copy()  # the harness extracts in the box as it was
+        return replace(self, hidden=None, surface=None, occupancy=None, box=box, frame=frame)

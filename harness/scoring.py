@@ -197,8 +197,8 @@ def _image_measures(
         if isinstance(column, Lpips):
             try:
                 found[name] = _lpips(column, device, lpips_weights)
-            except DataMissing as error:
-                unmeasured[name] = f"{error.message} nfbench doctor says where it goes."
+            except DataMissing:
+                unmeasured[name] = f"no weights for {column.net} here; nfbench doctor says where they go"
         elif isinstance(column, Ssim):
             found[name] = _ssim(column)
         else:

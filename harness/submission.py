@@ -95,8 +95,8 @@ class Submission:
 def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
     """The task that predictions answer, and where those of each scene lie.
 
-    A run's folder answers for its own scene, and for its own sub-task (`+every8`). Another folder holds the files
-    themselves where the task has one scene, and else one folder a scene.
+    A run's folder answers for its own scene, its own sub-task (`+every8`) and its own protocol. Another folder holds
+    the files themselves where the task has one scene, and else one folder a scene.
 
     Raises:
         DataMissing: no such folder.
@@ -111,7 +111,7 @@ def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
             raise NfbenchError(f"{predictions} is a run of task {record.task.name}, not of {task.name}.")
         if every and task.name == name:
             task = task.every(int(every))
-        task = task.only([record.scene])
+        task = replace(task.only([record.scene]), protocol=record.protocol)
         return task, [Part(task.test[0], predictions / "predictions", tuple(record.unsupported))]
     if len(task.test) == 1 and not (predictions / task.test[0].name).is_dir():
         return task, [Part(task.test[0], predictions)]

@@ -79,12 +79,28 @@ class PeekFile(Good):
 class Overtime(Good):
     def fit(self, scene, budget):
         import time
-        time.sleep(0 if budget.seconds is None else budget.seconds + 20)
+        time.sleep(0 if budget.seconds is None else budget.seconds + 4)
         return self
 
 class Forgetful(Good):
     def restore(self, folder):
         self.grey = 0.9
+        return self
+
+class NoAnswer(Good):
+    def fit(self, scene, budget):
+        pass
+
+class Exits(Good):
+    def fit(self, scene, budget):
+        raise SystemExit(3)
+
+class SwallowsTheRefusal(Good):
+    def fit(self, scene, budget):
+        try:
+            scene.given.views.files[0].parent.parent.joinpath("test", "v_0.png").read_bytes()
+        except Exception:
+            pass
         return self
 
 class NoBuild(Good):
@@ -123,6 +139,9 @@ def test_a_good_method_keeps_every_clause(file):
         ("WrongValue", "value", "shape (1, 3), not (1,)"),
         ("UnknownKind", "value", "distance"),
         ("NoField", "renders, has a value", "int"),
+        ("NoAnswer", "renders, has a value", "NoneType"),
+        ("Exits", "fits a scene", "SystemExit"),
+        ("SwallowsTheRefusal", "without a hidden view", "hidden view"),
         ("Unseeded", "same answer again", "differs"),
         ("PeekObject", "without a hidden view", "scene.given"),
         ("PeekFile", "without a hidden view", "hidden view"),
@@ -137,9 +156,9 @@ def test_what_is_wrong_is_said_in_words(file, name, clause, words):
 
 
 def test_a_budget_of_seconds_is_kept(file, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    clock = iter(range(0, 10_000, 40))
-    monkeypatch.setattr("nfbench.harness.checks.time.perf_counter", lambda: float(next(clock)))
+    clock = [0.0]
+    monkeypatch.setattr("time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr("nfbench.harness.checks.time.perf_counter", lambda: clock[0])
     assert "budget of 1 s took" in next(iter(broken(file, "Overtime").values()))
 
 

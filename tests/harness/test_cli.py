@@ -295,3 +295,49 @@ def test_lpips_with_weights_from_a_file(nfbench, real_data, tmp_path):
     (row,) = json.loads(nfbench("board", "--as", "json", "--runs", tmp_path / "runs")[1])
     assert 0.2 < row["scores"]["lpips_alex"]["mean"] < 1.5
     assert "lpips_vgg" not in row["scores"], "VGG's weights are in no file given"
+
+
+def test_a_runs_folder_is_scored_under_its_own_protocol(nfbench, scene, tmp_path):
+    arguments = ("--runs", tmp_path / "runs", "--protocol", "nerf-synthetic-black@1", "--quiet")
+    assert nfbench("run", "mean-colour", scene, *arguments)[0] == 0
+    (written,) = (tmp_path / "runs" / "blender" / "ball" / "mean-colour" / "ball").iterdir()
+    record = json.loads((written / "record.json").read_text())
+    found = json.loads(nfbench("score", written, scene, "--json")[1])
+    assert found["protocol"] == "nerf-synthetic-black@1"
+    assert found["scores"]["psnr"]["mean"] == record["scores"]["psnr"]["mean"]
+    other = json.loads(nfbench("score", written, scene, "--json", "--protocol", "nerf-synthetic@1")[1])
+    assert other["scores"]["psnr"]["mean"] != record["scores"]["psnr"]["mean"]
+
+
+def test_two_runs_of_the_same_at_once_leave_one_good_record(nfbench, scene, tmp_path):
+    import subprocess
+
+    command = [sys.executable, "-m", "nfbench.harness.cli", "run", "nearest-view", scene, "--runs", tmp_path / "runs"]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0], [process.stderr.read() for process in both]
+    found = list((tmp_path / "runs").rglob("record.json"))
+    assert len(found) == 1 and json.loads(found[0].read_text())["status"] == "ok"
+    assert len(list(found[0].parent.parent.iterdir())) == 1, "no half-made folder is left"
+
+
+def test_an_unsupported_method_among_others_is_no_failure(nfbench, scene, tmp_path):
+    code, out, _ = nfbench("run", "mean-colour,bounding-box", scene, "--runs", tmp_path / "runs")
+    assert code == 0 and "mean-colour" in out
+    assert nfbench("run", "bounding-box", scene, "--runs", tmp_path / "runs")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("run", "mean-colour", "{scene}", "--device", "tpu"), "tpu"),
+        (("run", "mean-colour", "{scene}", "--seed", "-1"), "--seed"),
+        (("run", ",", "{scene}"), "No method"),
+        (("run", "mean-colour", "{scene}", "--lpips-weights", "nowhere.pth"), "nowhere.pth"),
+        (("check", "learner.py"), "learner.py:CLASS"),
+    ],
+)
+def test_more_that_the_user_can_mend(nfbench, scene, tmp_path, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = nfbench(*(a.format(scene=scene) for a in arguments))
+    assert code == 2 and word in err and "Traceback" not in err
+    assert not list(tmp_path.rglob("record.json"))

@@ -42,6 +42,7 @@ def test_every_nth_is_a_sub_task_with_its_own_name(scene):
     third = full.every(3)
     assert third.name == "blender/ball+every3"
     assert third.test[0].open().hidden.names == (full.test[0].open().hidden.names[0],)
+    assert task(f"{scene}+every3").name == third.name, "as a board shows it"
     with pytest.raises(NfbenchError, match="--test-every 0"):
         full.every(0)
 

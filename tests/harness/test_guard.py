@@ -1,4 +1,6 @@
+import io
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from nfbench.harness.probe import ball
 def test_hidden_files_cannot_be_opened_while_a_method_runs(tmp_path, monkeypatch):
     scene = ball(tmp_path)
     path = scene.hidden.files[0]
-    with hiding(hidden_files(scene)):
+    with pytest.raises(ContractBroken, match="hidden view"), hiding(hidden_files(scene)):  # at its end once more
         for attempt in (
             lambda: path.read_bytes(),
             lambda: Image.open(path),
@@ -25,6 +27,14 @@ def test_hidden_files_cannot_be_opened_while_a_method_runs(tmp_path, monkeypatch
         monkeypatch.chdir(path.parent)
         with pytest.raises(ContractBroken):
             Path(path.name).read_bytes()
+        with pytest.raises(ContractBroken):
+            subprocess.run(["cat", str(path)], check=True)
+        with pytest.raises(ContractBroken):
+            os.system(f"cat {path} > /dev/null")
+        with pytest.raises(ContractBroken):
+            os.link(path, tmp_path / "another.png")
+        with pytest.raises(ContractBroken):
+            io.FileIO(path)
         alias = tmp_path / "alias"
         alias.symlink_to(path.parent)
         with pytest.raises(ContractBroken):
@@ -38,6 +48,12 @@ def test_views_that_are_given_and_measured_are_not_hidden(tmp_path):
     scene = ball(tmp_path)
     assert hidden_files(replace(scene, hidden=scene.given.views)) == []
     assert hidden_files(scene.seen()) == []
+
+
+def test_what_lies_beside_the_hidden_views_is_hidden_too(tmp_path):
+    scene = ball(tmp_path)
+    fewer = replace(scene, hidden=scene.hidden.subset([0]))
+    assert hidden_files(fewer) == sorted(scene.hidden.files)
 
 
 def test_the_guard_ends_with_an_error(tmp_path):

@@ -60,6 +60,14 @@ def test_items_are_kept_by_name(tmp_path):
     assert pq.read_table(tmp_path / "scores.parquet").num_rows == 0, "a failed record has no items"
 
 
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "a\\b"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
+    with pytest.raises(RecordInvalid, match="cannot name a folder"):
+        run_folder(tmp_path, "procedural/knot", name, "knot", 0, "0")
+    with pytest.raises(RecordInvalid):
+        run_folder(tmp_path, "procedural/knot", "nerf", name, 0, "0")
+
+
 def test_coverage_counts_missing_items_and_failures():
     assert record().coverage == 0.75
     assert record(status="failed").coverage == 0
