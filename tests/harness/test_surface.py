@@ -131,12 +131,24 @@ def test_points_straight_above_have_no_floor(d):
     assert (surface.mesh_completion(p, t, d), surface.mesh_completion(p, t, d / 2)) == (1, 0)
 
 
+PLAIN = (
+    *("accuracy", "completeness", "chamfer_l1_mean", "chamfer_l1_sum", "chamfer_sq_sum", "chamfer_sq_half"),
+    *("chamfer_points_sum", "hausdorff", "normal_consistency", "normal_cosine_loss"),
+)
+
+
 def test_functions_draw_on_meshes_as_asked():
     low, high = square(0.0), square(0.1)
+    low.vertices[2] += [0.5, 0.2, 0.03]  # not in one plane, so that the ways and the normals differ
     drawn = surface.correspond(sample(high, 500, 7), sample(low, 500, 8))
-    for name in ("accuracy", "chamfer_sq_sum", "chamfer_points_sum", "hausdorff", "normal_consistency"):
+    for name in PLAIN:
         measured = getattr(surface, name)(high, low, count=500, seed=7)
         assert measured == getattr(drawn, name)()
+    for name in ("fscore", "precision", "recall", "mesh_completion"):
+        assert getattr(surface, name)(high, low, 0.09, count=500, seed=7) == getattr(drawn, name)(0.09) != 0
+    assert surface.mesh_accuracy(high, low, 0.3, points=99, count=500, seed=7) == drawn.mesh_accuracy(0.3, 99)
+    assert len(surface.correspond(high, low).to_truth) == surface.SAMPLES == 100_000
+    low = square(0.0)
     mixed = surface.chamfer_points_sum(high, sample(low, 300, 1), count=500)
     assert mixed == pytest.approx(800 * 0.1, rel=0.05), "points are used as they are"
     assert surface.normal_cosine_loss(high, low, count=500) == pytest.approx(0, abs=2e-6)
@@ -153,7 +165,10 @@ def test_mesh_accuracy_is_the_distance_that_holds_its_part():
     assert surface.mesh_accuracy(line, truth) == 900
     assert surface.mesh_accuracy(line, truth, 1.0) == 1000
     assert surface.mesh_accuracy(line, truth, 0.9001) == 901
+    assert surface.mesh_accuracy(Points(line.xyz[::-1]), truth, points=500) == 900
     found = surface.correspond(line, truth)
+    assert found.mesh_accuracy() == 900
+    assert found.mesh_accuracy(points=1) == 1
     assert found.mesh_accuracy(0.5, points=10) == 401, "evenly picked: 1, 101, 201, 301, 401, ..."
     assert found.mesh_accuracy(0.5, points=10**6) == 500
     for part, points in [(0, 10), (1.1, 10), (0.5, 0)]:
@@ -165,6 +180,26 @@ def test_radius_is_inclusive():
     found = surface.correspond(Points(np.zeros((1, 3))), Points(np.array([[0.5, 0, 0]])))
     assert found.precision(0.5) == found.recall(0.5) == found.fscore(0.5) == 1
     assert found.fscore(np.nextafter(0.5, 0)) == 0
+
+
+def test_a_strict_radius_is_strict_both_ways():
+    truth = Points(np.array([[0, 0, 0], [3, 0, 0], [-1, 0, 0]], float))
+    found = surface.correspond(Points(np.array([[0, 0, 0], [0, 0, 1]], float)), truth)
+    assert (found.precision(1), found.recall(1), found.fscore(1)) == (1, 2 / 3, pytest.approx(0.8))
+    assert (found.precision(1, True), found.recall(1, True), found.fscore(1, True)) == (0.5, 1 / 3, pytest.approx(0.4))
+
+
+def test_mesh_completion_is_within_a_hundredth_of_a_unit():
+    near, far = (Points(np.array([[x, 0, 0]])) for x in (0.005, 0.015))
+    origin = Points(np.zeros((1, 3)))
+    assert (surface.mesh_completion(near, origin), surface.mesh_completion(far, origin)) == (1, 0)
+    two = Points(np.array([[0, 0, 0], [0.015, 0, 0]]))
+    assert surface.correspond(origin, two).mesh_completion() == 0.5, "of the truth, not of the prediction"
+
+
+def test_agreement_is_at_most_one():
+    same = cloud(2000, 6)
+    assert surface.correspond(same, same).agreement_to_truth.max() == 1
 
 
 def test_one_sided_metrics_point_the_right_way():
