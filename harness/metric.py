@@ -14,7 +14,7 @@ class Metric:
         name: as protocols name it.
         section: what it measures, `image` or `surface`.
         better: `higher` or `lower`.
-        unit: `dB`, `1` for a plain number, or `length` where the protocol says the unit of its lengths.
+        unit: `dB`, `1` for a plain number, or one of `LENGTHS`, where the protocol says the unit of its lengths.
         low: the least value there can be.
         high: the greatest.
         summary: the definition in one sentence.
@@ -31,6 +31,9 @@ class Metric:
 
 _INF = float("inf")
 
+LENGTHS = {"length": "{}", "length^2": "{}^2 (squared)", "length*points": "{}, summed over points"}
+"""Units made of the protocol's unit of length, as they are written with it in place of the braces."""
+
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
@@ -40,7 +43,15 @@ METRICS: dict[str, Metric] = {
         Metric("accuracy", "surface", "lower", "length", 0, _INF, "Mean distance from prediction to truth."),
         Metric("completeness", "surface", "lower", "length", 0, _INF, "Mean distance from truth to prediction."),
         Metric("chamfer_l1_mean", "surface", "lower", "length", 0, _INF, "Half of accuracy plus completeness."),
+        Metric("chamfer_l1_sum", "surface", "lower", "length", 0, _INF, "Accuracy plus completeness."),
+        Metric("chamfer_sq_sum", "surface", "lower", "length^2", 0, _INF, "Sum of both mean squared distances."),
+        Metric("chamfer_sq_half", "surface", "lower", "length^2", 0, _INF, "Half of chamfer_sq_sum."),
+        Metric("chamfer_points_sum", "surface", "lower", "length*points", 0, _INF, "Sum of all points' distances."),
+        Metric("hausdorff", "surface", "lower", "length", 0, _INF, "The greatest distance of either way."),
+        Metric("mesh_accuracy", "surface", "lower", "length", 0, _INF, "Distance holding 90 % of the prediction."),
+        Metric("mesh_completion", "surface", "higher", "1", 0, 1, "Part of the truth near the prediction's points."),
         Metric("normal_consistency", "surface", "higher", "1", 0, 1, "Mean |cos| of nearest normals, both ways."),
+        Metric("normal_cosine_loss", "surface", "lower", "1", 0, 2, "Mean 1 - |cos| of nearest normals, ways added."),
         Metric("fscore", "surface", "higher", "1", 0, 1, "Harmonic mean of precision and recall at a radius."),
         Metric("precision", "surface", "higher", "1", 0, 1, "Part of the prediction within a radius of the truth."),
         Metric("recall", "surface", "higher", "1", 0, 1, "Part of the truth within a radius of the prediction."),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nfbench.harness.errors import ContractBroken, did_you_mean
-from nfbench.harness.metric import METRICS, Metric
+from nfbench.harness.metric import LENGTHS, METRICS, Metric
 from nfbench.harness.registry import find, registry
 
 
@@ -42,33 +42,69 @@ class Lpips(_Data):
     version: Literal["0.1"] = "0.1"
 
 
-class Distance(_Data):
-    """A mean of unsquared nearest-neighbour distances between samples of the two surfaces."""
+class _OnSurface(_Data):
+    """What all columns about surfaces have: the score is multiplied by `factor`, and its unit says so."""
 
-    metric: Literal["accuracy", "completeness", "chamfer_l1_mean"]
-
-
-class NormalConsistency(_Data):
-    """Agreement of the normals of nearest neighbours, without regard to sign."""
-
-    metric: Literal["normal_consistency"]
+    factor: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
-class AtRadius(_Data):
-    """The part of samples that lie within `radius` (inclusive) of the other surface, or their harmonic mean."""
+class Distance(_OnSurface):
+    """A mean, a sum or the greatest of nearest-neighbour distances between samples of the two surfaces."""
+
+    metric: Literal[
+        "accuracy",
+        "completeness",
+        "chamfer_l1_mean",
+        "chamfer_l1_sum",
+        "chamfer_sq_sum",
+        "chamfer_sq_half",
+        "chamfer_points_sum",
+        "hausdorff",
+    ]
+
+
+class NormalConsistency(_OnSurface):
+    """Agreement of the normals of nearest neighbours, without regard to sign, or their disagreement."""
+
+    metric: Literal["normal_consistency", "normal_cosine_loss"]
+
+
+class AtRadius(_OnSurface):
+    """The part of samples that lie within `radius` of the other surface, or their harmonic mean.
+
+    A sample at `radius` counts, unless `strict`.
+    """
 
     metric: Literal["fscore", "precision", "recall"]
     radius: float = Field(gt=0)
+    strict: bool = False
 
 
-class Iou(_Data):
+class MeshAccuracy(_OnSurface):
+    """The smallest distance within which `part` of `points` predicted samples lie of the true ones."""
+
+    metric: Literal["mesh_accuracy"]
+    part: float = Field(default=0.9, gt=0, le=1)
+    points: int = Field(default=1000, gt=0)
+
+
+class MeshCompletion(_OnSurface):
+    """The part of the true samples within `radius` (inclusive) of the predicted samples."""
+
+    metric: Literal["mesh_completion"]
+    radius: float = Field(default=0.01, gt=0)
+
+
+class Iou(_OnSurface):
     """Volume intersection over union at the truth's query points."""
 
     metric: Literal["iou"]
 
 
 ImageColumn = Annotated[Psnr | Ssim | Lpips, Field(discriminator="metric")]
-SurfaceColumn = Annotated[Distance | NormalConsistency | AtRadius | Iou, Field(discriminator="metric")]
+SurfaceColumn = Annotated[
+    Distance | NormalConsistency | AtRadius | MeshAccuracy | MeshCompletion | Iou, Field(discriminator="metric")
+]
 
 
 class ImageSection(_Data):
@@ -97,8 +133,11 @@ class SurfaceSection(_Data):
     Attributes:
         levels: where a field's value is cut.
         resolution: cubic cells along the longest edge of the box when a surface is extracted.
-        samples: points drawn on the predicted surface, and on the true one where it is a mesh.
-        seed: of that drawing.
+        samples: points drawn on the predicted surface.
+        truth_samples: points drawn on the true surface where it is a mesh, and picked at random where it is a cloud of
+            more; without it, `samples` on a mesh, and a cloud whole.
+        seed: of those drawings.
+        frame: the coordinates in which both surfaces are compared: the scene's, or the dataset's original ones.
         unit: what a length of 1 means in the columns.
         columns: column name to metric.
     """
@@ -106,7 +145,9 @@ class SurfaceSection(_Data):
     levels: Levels
     resolution: int = Field(gt=0)
     samples: int = Field(gt=0)
+    truth_samples: int | None = Field(default=None, gt=0)
     seed: int = 0
+    frame: Literal["scene", "original"] = "scene"
     unit: str
     columns: dict[str, SurfaceColumn]
 
@@ -147,9 +188,19 @@ class Protocol(_Data):
         return METRICS[self.columns()[column].metric]
 
     def unit(self, column: str) -> str:
-        """The unit of a column, lengths in the protocol's own."""
+        """The unit of a column in the protocol's own lengths, with its factor: `mm^2 (squared), times 1000`."""
         unit = self.metric(column).unit
-        return self.surface.unit if unit == "length" and self.surface is not None else unit
+        if self.surface is None or column not in self.surface.columns:
+            return unit
+        length, factor = self.surface.unit, self.surface.columns[column].factor
+        if unit in LENGTHS:
+            unit = LENGTHS[unit].format(f"({length})" if "^" in unit and " " in length else length)
+        elif unit == "1" and factor == _PERCENT:
+            return "percent"
+        return unit if factor == 1 else f"{unit}, times {factor:g}"
+
+
+_PERCENT = 100.0
 
 
 def protocol(name: str) -> Protocol:

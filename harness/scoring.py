@@ -16,11 +16,12 @@ from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.png import read_png
 from nfbench.harness.prediction import MESH, sections
-from nfbench.harness.protocol import AtRadius, ImageColumn, Lpips, Protocol, Ssim, SurfaceColumn, SurfaceSection
+from nfbench.harness.protocol import ImageColumn, Lpips, Protocol, Ssim, SurfaceColumn, SurfaceSection
 from nfbench.harness.record import Score
-from nfbench.harness.scene import Image, Mesh, Scene, Views
+from nfbench.harness.scene import Image, Mesh, Points, Scene, Views
 
 _NAMED = 5  # how many missing items a message lists by name
+_SKEW = 1e-5  # relative; a frame from a float32 file turns this exactly
 
 
 @dataclass
@@ -233,21 +234,51 @@ def _surface(path: Path, partial: bool) -> Mesh | None:
 
 def _score_surface(mesh: Mesh, scene: Scene, section: SurfaceSection, digests: _Digests) -> dict[str, float]:
     """Every column of the surface section."""
-    truth = scene.surface
-    if isinstance(truth, Mesh):
-        truth = meshes.sample(truth, section.samples, section.seed + 1)
-    assert truth is not None
+    assert scene.surface is not None
+    truth = _true_points(scene.surface, section)
+    prediction = meshes.sample(mesh, section.samples, section.seed)
+    if section.frame == "original":
+        truth, prediction = _original(truth, scene), _original(prediction, scene)
     digests.truth.update(truth.xyz.tobytes())
-    pairs = surfaces.correspond(meshes.sample(mesh, section.samples, section.seed), truth)
+    pairs = surfaces.correspond(prediction, truth)
     return {name: _surface_value(column, pairs, mesh, scene) for name, column in section.columns.items()}
 
 
+def _true_points(truth: Mesh | Points, section: SurfaceSection) -> Points:
+    """The points of the truth that the prediction is compared with; scene coordinates."""
+    count, seed = section.truth_samples, section.seed + 1
+    if isinstance(truth, Mesh):
+        return meshes.sample(truth, count or section.samples, seed)
+    if count is None or len(truth) <= count:
+        return truth
+    picked = np.random.default_rng(seed).choice(len(truth), count, replace=False)
+    return Points(truth.xyz[picked], None if truth.normal is None else truth.normal[picked])
+
+
+def _original(points: Points, scene: Scene) -> Points:
+    """The points in the dataset's original coordinates.
+
+    Raises:
+        DataCorrupt: the scene's frame does more than turn, scale and move.
+    """
+    linear = scene.frame[:3, :3]
+    scale = np.cbrt(abs(np.linalg.det(linear)))
+    if not scale > 0 or not np.allclose(linear @ linear.T, scale**2 * np.eye(3), atol=_SKEW * scale**2):
+        raise DataCorrupt(
+            f"Scene {scene.name!r}: the frame to the original coordinates is no similarity.",
+            "It may turn, scale all axes alike, and move.",
+        )
+    moved = (points.xyz @ linear.T + scene.frame[:3, 3]).astype(np.float32)
+    if points.normal is None:
+        return Points(moved)
+    return Points(moved, (points.normal @ (linear / scale).T).astype(np.float32))
+
+
 def _surface_value(column: SurfaceColumn, pairs: surfaces.Correspondence, mesh: Mesh, scene: Scene) -> float:
-    if isinstance(column, AtRadius):
-        return float(getattr(pairs, column.metric)(column.radius))
     if column.metric == "iou":
         points = scene.occupancy
         if points is None or points.value is None:
             raise Unsupported(f"Scene {scene.name!r} has no query points with true occupancy, which iou needs.")
-        return surfaces.iou(meshes.inside(mesh, points.xyz), points.value >= 0.5)
-    return float(getattr(pairs, column.metric)())
+        return column.factor * surfaces.iou(meshes.inside(mesh, points.xyz), points.value >= 0.5)
+    choices = column.model_dump(exclude={"metric", "factor"})
+    return column.factor * float(getattr(pairs, column.metric)(**choices))

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.mesh import sample
@@ -9,8 +10,8 @@ from nfbench.harness.meshfile import read_mesh, write_ply
 from nfbench.harness.png import write_png
 from nfbench.harness.prediction import MESH, predict, rendered, sections, unsupported
 from nfbench.harness.probe import RADIUS, ball
-from nfbench.harness.protocol import protocol
-from nfbench.harness.scene import Mesh, Scene
+from nfbench.harness.protocol import AtRadius, Distance, MeshAccuracy, MeshCompletion, protocol
+from nfbench.harness.scene import Given, Mesh, Points, Scene
 from nfbench.harness.scoring import score, truth_image
 
 IMAGES = protocol("nerf-synthetic@1")
@@ -93,6 +94,103 @@ def test_a_mesh_as_truth_is_sampled(scene, tmp_path):
     again = score(tmp_path / "p", made, SURFACE).items["chamfer_l1_mean"][MESH]
     floor = score(tmp_path / "p", replace(scene, surface=sample(made.surface, 20_000, 5)), SURFACE)
     assert again == pytest.approx(floor.items["chamfer_l1_mean"][MESH], rel=0.1), "the sampling floor, not zero"
+
+
+def square(height):
+    corners = np.array([[0, 0, height], [1, 0, height], [1, 1, height], [0, 1, height]], float)
+    return Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))
+
+
+DISTANCE = 0.125
+
+
+@pytest.fixture
+def squares(tmp_path):
+    """A folder with a unit square, and a scene whose truth is another in parallel."""
+    (tmp_path / "squares").mkdir()
+    write_ply(tmp_path / "squares" / MESH, square(DISTANCE))
+    above = Points(np.array([[0.5, 0.5, 0.1]]), value=np.ones(1), kind="occupancy")
+    box = np.array([[0, 0, -1], [1, 1, 1]])
+    return tmp_path / "squares", Scene("squares", Given(), box, surface=square(0.0), occupancy=above)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value"),
+    [
+        ("onet-shapenet@1", "chamfer_l1_mean", DISTANCE),
+        ("convonet@1", "chamfer_l1_mean", DISTANCE),
+        ("dvr@1", "completeness", DISTANCE),
+        ("deepsdf@1", "chamfer_sq_sum", 2 * DISTANCE**2),
+        ("deepsdf@1", "mesh_accuracy", DISTANCE),
+        ("imnet@1", "chamfer_sq_sum", 2 * DISTANCE**2),
+        ("ldif@1", "chamfer_sq_sum", 2 * DISTANCE**2),
+        ("atlasnet@1", "chamfer_sq_sum", 2 * DISTANCE**2),
+        ("pytorch3d@1", "chamfer_sq_sum", 2 * DISTANCE**2),
+        ("points2surf@1", "chamfer_points_sum", 2 * 10_000 * DISTANCE),
+        ("points2surf@1", "hausdorff", DISTANCE),
+    ],
+)
+def test_parallel_squares_have_each_protocols_value(squares, name, column, value):
+    folder, scene = squares
+    chosen = protocol(name)
+    found = score(folder, scene, chosen)
+    # The mean square of the distance to the nearest of N samples per unit area is 1 / (pi N): the sampling floor.
+    floor = 1 / (np.pi * chosen.surface.samples * DISTANCE**2)
+    assert value < found.items[column][MESH] < value * (1 + (30 if column == "hausdorff" else 2) * floor)
+    for at, item in found.items.items():
+        if at.startswith("fscore"):
+            assert item[MESH] == 0, "all radii are below the distance"
+
+
+def test_the_original_frame_is_that_of_the_dataset(squares):
+    folder, scene = squares
+    turn = Rotation.random(rng=np.random.default_rng(0)).as_matrix()
+    frame = np.eye(4)
+    frame[:3, :3], frame[:3, 3] = 3 * turn, [5, -2, 1]
+    moved = replace(scene, frame=frame)
+    for name, factor in (("deepsdf@1", 9), ("pytorch3d@1", 1)):
+        before, after = (score(folder, s, protocol(name)).items["chamfer_sq_sum"][MESH] for s in (scene, moved))
+        assert after == pytest.approx(factor * before, rel=1e-5)
+    cosines = changed("pytorch3d@1", frame="original")
+    assert score(folder, moved, cosines).items["normal_cosine_loss"][MESH] == pytest.approx(0, abs=1e-6)
+    frame[0] *= 1.01
+    with pytest.raises(DataCorrupt, match="no similarity"):
+        score(folder, replace(scene, frame=frame), protocol("deepsdf@1"))
+
+
+def changed(name, **update):
+    chosen = protocol(name)
+    return chosen.model_copy(update={"surface": chosen.surface.model_copy(update=update)})
+
+
+def test_a_true_cloud_is_thinned_only_where_the_protocol_says(squares):
+    folder, scene = squares
+    cloud = replace(scene, surface=sample(square(0.0), 50_000, 3))
+    for count, sides in ((10_000, 20_000), (None, 60_000), (60_000, 60_000), (5000, 15_000)):
+        found = score(folder, cloud, changed("points2surf@1", truth_samples=count))
+        assert found.items["chamfer_points_sum"][MESH] == pytest.approx(sides * DISTANCE, rel=0.01)
+    found = score(folder, scene, changed("points2surf@1", truth_samples=5000))
+    assert found.items["chamfer_points_sum"][MESH] == pytest.approx(15_000 * DISTANCE, rel=0.01)
+    bare = replace(scene, surface=Points(cloud.surface.xyz))
+    assert score(folder, bare, protocol("points2surf@1")).items["hausdorff"][MESH] > DISTANCE
+
+
+def test_columns_have_their_factor_and_their_choices(squares):
+    folder, scene = squares
+    write_ply(folder / MESH, Mesh(np.array([[0, 0, 0], [1e-9, 0, 0], [0, 1e-9, 0]]), np.array([[0, 1, 2]])))
+    truth = replace(scene, surface=Points(np.array([[0, 0, DISTANCE]])))
+    columns = {
+        "scaled": Distance(metric="chamfer_l1_sum", factor=1000),
+        "open": AtRadius(metric="fscore", radius=DISTANCE, factor=100),
+        "strict": AtRadius(metric="fscore", radius=DISTANCE, strict=True),
+        "near": MeshCompletion(metric="mesh_completion", radius=DISTANCE),
+        "far": MeshCompletion(metric="mesh_completion"),
+        "held": MeshAccuracy(metric="mesh_accuracy", factor=2),
+    }
+    found = score(folder, truth, changed("pytorch3d@1", columns=columns))
+    values = {column: items[MESH] for column, items in found.items.items()}
+    expected = {"scaled": 2000 * DISTANCE, "open": 100, "strict": 0, "near": 1, "far": 0, "held": 2 * DISTANCE}
+    assert values == pytest.approx(expected)
 
 
 def test_a_missing_prediction_is_refused_and_named(scene, tmp_path):
