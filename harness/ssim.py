@@ -110,7 +110,7 @@ def similarity(
     if x.dtype != np.uint8 or y.dtype != np.uint8:
         x, y = x.astype(kind, copy=False), y.astype(kind, copy=False)
     factor = around.size**2 / (around.size**2 - 1) if around.covariance == "sample" else 1.0
-    constants = (peak / 2, (K1 * peak) ** 2, (K2 * peak) ** 2, factor)
+    constants = ((K1 * peak) ** 2, (K2 * peak) ** 2, factor)
     taps = around.taps(kind)
     if mask is None:
         return ssim_kernel.similarity(x, y, taps, constants, luminance=luminance)

@@ -25,6 +25,7 @@ CHANNELS = 3  # side by side in a row: the next pixel of a channel is this far o
 TILE = (
     384  # outputs of a row at a time: with 11 taps and float64 the ring takes 270 kB, which a second-level cache holds
 )
+MIDDLE_EVERY = 8  # rows from one to the next whose mean is taken: any value serves, a near one serves better
 MAPS = 4  # the means of s, d, s^2 and d^2
 
 
@@ -32,7 +33,7 @@ def similarity(
     x: Pixels,
     y: Pixels,
     taps: Reals,
-    constants: tuple[float, float, float, float],
+    constants: tuple[float, float, float],
     *,
     luminance: bool = True,
     places: Reals | None = None,
@@ -43,7 +44,7 @@ def similarity(
         x: (H,W,3) uint8 or floating, no smaller than the window.
         y: the same, of the same type.
         taps: (size,) weights of the window along each axis, symmetric, size odd; their type is that of the arithmetic.
-        constants: the middle of the range of values, C1, C2, the factor of the variances and the covariance.
+        constants: C1, C2, the factor of the variances and the covariance.
         luminance: without it the first factor is left out, which leaves contrast and structure.
         places: (H-size+1, W-size+1, 3) of the type of `taps`, takes the similarity at each place.
     """
@@ -52,9 +53,11 @@ def similarity(
     reach = CHANNELS * (size - 1)
     rows, columns = x.shape[0] - size + 1, x.shape[1] - size + 1
     total = np.zeros(columns * CHANNELS)
+    x, y = _flat(x), _flat(y)
     _pass(
-        _flat(x),
-        _flat(y),
+        x,
+        y,
+        _middles(x, len(total)).astype(kind),
         tuple(kind(tap) for tap in taps),
         tuple(kind(constant) for constant in constants),
         luminance,
@@ -73,6 +76,17 @@ def _flat(image: Pixels) -> Pixels:
     flat = np.ascontiguousarray(image).reshape(image.shape[0], -1).view()
     flat.flags.writeable = False
     return flat
+
+
+def _middles(image: Pixels, outputs: int) -> NDArray[np.float64]:
+    """A value near the mean of each tile, whole for 8-bit images.
+
+    Taken off every pixel it changes no variance, and squares of what is left are the smallest, and so their rounding.
+    """
+    columns = image[::MIDDLE_EVERY, :outputs].mean(axis=0, dtype=np.float64)
+    starts = np.arange(0, outputs, TILE)
+    middles = np.add.reduceat(columns, starts) / np.minimum(TILE, outputs - starts)
+    return np.rint(middles) if image.dtype == np.uint8 else middles
 
 
 @numba.njit(nogil=True, cache=True)
@@ -100,10 +114,10 @@ def _convolve(source: Reals, out: Reals, taps: Scalars, step: int, count: int) -
 
 
 @numba.njit(nogil=True, cache=True)
-def _combine(maps: Reals, constants: Scalars, luminance: bool, count: int) -> None:
+def _combine(maps: Reals, middle: float, constants: Scalars, luminance: bool, count: int) -> None:
     """Equation 13, numerator and denominator doubled, into the first map; c + c, for 2 * c would make float32 wider."""
     sums, differences, sums2, differences2 = maps[0], maps[1], maps[2], maps[3]
-    middle, c1, c2, factor = constants
+    c1, c2, factor = constants
     for i in range(count):
         s, d = sums[i], differences[i]
         of_sum = factor * (sums2[i] - s * s)
@@ -121,6 +135,7 @@ def _combine(maps: Reals, constants: Scalars, luminance: bool, count: int) -> No
 def _pass(
     x: Pixels,
     y: Pixels,
+    middles: Reals,
     taps: Scalars,
     constants: Scalars,
     luminance: bool,
@@ -136,8 +151,9 @@ def _pass(
     for left in range(0, len(total), TILE):
         count = min(TILE, len(total) - left)
         right = left + count
+        middle = middles[left // TILE]
         for row in range(len(x)):
-            _multiply(x[row, left : right + reach], y[row, left : right + reach], constants[0], work, count + reach)
+            _multiply(x[row, left : right + reach], y[row, left : right + reach], middle, work, count + reach)
             here = row % size * TILE
             for k in range(MAPS):
                 _convolve(work[k], ring[k, here : here + TILE], taps, CHANNELS, count)
@@ -149,7 +165,7 @@ def _pass(
             oldest = here + TILE
             for k in range(MAPS):
                 _convolve(ring[k, oldest : oldest + size * TILE], maps[k], taps, TILE, count)
-            _combine(maps, constants, luminance, count)
+            _combine(maps, middle, constants, luminance, count)
             total[left:right] += maps[0, :count]
             if len(places):
                 places[row - size + 1, left:right] = maps[0, :count]
