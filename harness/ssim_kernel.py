@@ -132,6 +132,18 @@ def _combine(maps: Reals, middle: float, constants: Scalars, luminance: bool, co
 
 
 @numba.njit(nogil=True, cache=True)
+def _copy(source: Reals, out: Reals, count: int) -> None:
+    for i in range(count):
+        out[i] = source[i]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add(source: Reals, out: NDArray[np.float64], count: int) -> None:
+    for i in range(count):
+        out[i] += source[i]
+
+
+@numba.njit(nogil=True, cache=True)
 def _pass(
     x: Pixels,
     y: Pixels,
@@ -159,13 +171,13 @@ def _pass(
                 _convolve(work[k], ring[k, here : here + TILE], taps, CHANNELS, count)
                 # written twice, so that the last `size` rows always lie one after another
                 again = here + size * TILE
-                ring[k, again : again + count] = ring[k, here : here + count]
+                _copy(ring[k, here : here + TILE], ring[k, again : again + TILE], count)
             if row < size - 1:
                 continue
             oldest = here + TILE
             for k in range(MAPS):
                 _convolve(ring[k, oldest : oldest + size * TILE], maps[k], taps, TILE, count)
             _combine(maps, middle, constants, luminance, count)
-            total[left:right] += maps[0, :count]
+            _add(maps[0], total[left:right], count)
             if len(places):
-                places[row - size + 1, left:right] = maps[0, :count]
+                _copy(maps[0], places[row - size + 1, left:right], count)
