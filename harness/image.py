@@ -5,20 +5,21 @@ Images are sRGB, (…,H,W,3): uint8, or floating in [0,1]. Every distance gives 
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nfbench.harness.errors import ContractBroken, NfbenchError
+from nfbench.harness import ssim as family
+from nfbench.harness.errors import ContractBroken, NfbenchError, Unsupported
+from nfbench.harness.ssim import Precision, Variant
 
 Pixels = NDArray[Any]  # uint8, or floating in [0,1]
+Mask = NDArray[np.bool_]
 
-_K1, _K2 = 0.01, 0.03  # Wang et al. 2004, section III.B
-_BLOCK = 32  # outputs a matrix product gives along one axis: long enough for BLAS, short enough for the cache
 _EXACT = 256  # squares of 8-bit differences that float32 sums exactly: 256 * 255^2 < 2^24
 
 
@@ -63,7 +64,7 @@ def quantise(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     return rounded
 
 
-def psnr(prediction: Pixels, truth: Pixels) -> NDArray[np.float64]:
+def psnr(prediction: Pixels, truth: Pixels, *, mask: Mask | None = None) -> NDArray[np.float64]:
     """Peak signal-to-noise ratio in dB, (…) float64, data range 1: 10 log10(1 / mean squared error); inf where equal.
 
     The squared error of 8-bit images is summed exactly.
@@ -71,16 +72,16 @@ def psnr(prediction: Pixels, truth: Pixels) -> NDArray[np.float64]:
     Args:
         prediction: (…,H,W,3) uint8, or floating in [0,1].
         truth: the same.
+        mask: (…,H,W) bool, the pixels that count: the mean is over these alone.
 
     Raises:
         ContractBroken: shapes or types that differ or are others, or floats outside [0,1].
+        NfbenchError: an empty mask, named.
     """
     _check_pair(prediction, truth)
-    n, count = math.prod(prediction.shape[:-3]), math.prod(prediction.shape[-3:])
-    pairs = zip(prediction.reshape(n, count), truth.reshape(n, count), strict=True)
-    squares = np.array([_squared_error(p, t) for p, t in pairs], np.float64).reshape(prediction.shape[:-3])
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(count / squares))
+    _check_mask(mask, prediction)
+    inverse = _each(_inverse_mean_square, prediction, truth, mask)
+    return np.asarray(10 * np.log10(inverse))
 
 
 def ssim(
@@ -90,43 +91,105 @@ def ssim(
     size: int = 11,
     sigma: float = 1.5,
     covariance: Literal["population", "sample"] = "population",
+    variant: Variant = "gaussian",
+    precision: Precision = "double",
+    mask: Mask | None = None,
 ) -> NDArray[np.float64]:
     """Structural similarity in [-1,1], (…) float64: the mean over channels and over all places where the window fits.
 
-    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", equation 13, with a
-    Gaussian window and data range 1. Equal to scikit-image with `gaussian_weights=True`, whose window at sigma 1.5 has
-    11 taps; there, another size would leave the window as it is and only move the border.
+    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", equation 13, with
+    data range 1, K1 = 0.01, K2 = 0.03. The variants in use:
+
+    - `gaussian`: a Gaussian window, its size, sigma and covariance free. As given it equals scikit-image with
+      `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`, whose window at sigma 1.5 has 11 taps; there,
+      another size would leave the window as it is and only move the border.
+    - `tf`: TensorFlow's `tf.image.ssim` and DeepMind's `dm_pix.ssim`: 11 taps, sigma 1.5, only where the window fits,
+      per channel. What they compute in float32 is the default of `gaussian`; named for records that must say so.
+    - `matlab`: the authors' `ssim.m`, which first makes the image smaller by the whole factor
+      round(min(H,W) / 256), with means over as many pixels; each channel on its own and their mean, as piq does.
+    - `matlab-grey`: the same of the luminance, MATLAB's `rgb2gray`, the only input that `ssim.m` documents.
+    - `uniform7`: `compare_ssim(multichannel=True)` of scikit-image before 0.16, used by SRN and pixelNeRF: equal
+      weights over 7x7 pixels, sample covariance.
 
     Args:
         prediction: (…,H,W,3) uint8, or floating in [0,1].
         truth: the same.
-        size: taps of the window along each axis, odd.
+        size: taps of the window along each axis, odd; for `gaussian` only, as are the next two.
         sigma: standard deviation of the window in pixels.
         covariance: `population`, as in the paper, or `sample`, which scales it by size^2 / (size^2 - 1).
+        variant: the convention.
+        precision: `double` is within 1e-9 of scikit-image in float64, `single` within 1e-6 and faster.
+        mask: (…,H,W) bool, the pixels that count: the mean is over the similarities there. The windows of these reach
+            pixels outside the mask. Pixels whose window leaves the image do not count.
 
     Raises:
         ContractBroken: shapes or types that differ or are others, or floats outside [0,1].
-        NfbenchError: an image smaller than the window, or a window that is none.
+        NfbenchError: an image smaller than the window, a window that is none or that the variant does not have, a
+            mask that is empty or leaves no place where the window fits.
+        Unsupported: a mask for a variant that makes images smaller.
     """
     _check_pair(prediction, truth)
-    if size < 3 or size % 2 == 0 or not sigma > 0:
-        raise NfbenchError(
-            f"An SSIM window of {size} taps and sigma {sigma} is none.", "Give an odd size, sigma above 0."
-        )
-    if covariance not in ("population", "sample"):
-        raise NfbenchError(f"SSIM covariance {covariance!r} is not known.", "Give 'population' or 'sample'.")
+    _check_mask(mask, prediction)
+    window = family.window(size, sigma, covariance, variant)
+    family.check_precision(precision)
     height, width = prediction.shape[-3:-1]
-    if min(height, width) < size:
+    if min(height, width) < window.size:
         raise NfbenchError(
-            f"SSIM needs images of {size}x{size} pixels or more; these have {width}x{height}.",
+            f"SSIM needs images of {window.size}x{window.size} pixels or more; these have {width}x{height}.",
             "Score larger images, or leave SSIM out of the protocol.",
         )
-    peak = 255.0 if prediction.dtype == np.uint8 else 1.0
-    norm = size**2 / (size**2 - 1) if covariance == "sample" else 1.0
-    lead = prediction.shape[:-3]
-    images = (a.reshape(-1, *a.shape[-3:]).transpose(0, 3, 1, 2) for a in (prediction, truth))
-    values = [_ssim_image(x, y, size, float(sigma), peak, norm) for x, y in zip(*images, strict=True)]
-    return np.array(values, np.float64).reshape(lead)
+    matlab = variant.startswith("matlab")
+    if matlab and mask is not None:
+        raise Unsupported(f"SSIM variant {variant} makes images smaller, a mask is not defined.", "Give another one.")
+
+    def one(x: Pixels, y: Pixels, valid: Mask | None) -> float:
+        peak = 255.0 if x.dtype == np.uint8 else 1.0
+        if variant == "matlab-grey":
+            x, y = family.grey(x), family.grey(y)
+        if matlab and (factor := family.matlab_factor(height, width)) > 1:
+            x, y = family.downsample(x, factor), family.downsample(y, factor)
+        return float(family.similarity(x, y, window, peak=peak, precision=precision, mask=valid).mean())
+
+    values = _each(one, prediction, truth, mask)
+    if np.isnan(values).any():
+        raise NfbenchError(
+            f"The mask of image {_first(np.isnan(values))} holds no pixel whose SSIM window fits into the image.",
+            "Leave masked SSIM out for such an image.",
+        )
+    return values
+
+
+def ms_ssim(prediction: Pixels, truth: Pixels, *, precision: Precision = "double") -> NDArray[np.float64]:
+    """Structural similarity over five scales in [0,1], (…) float64: per channel, then the mean over the channels.
+
+    Wang, Simoncelli and Bovik 2003, "Multiscale structural similarity for image quality assessment", equation 7, with
+    its weights, 11x11 Gaussian windows of sigma 1.5 where they fit, and 2x2 means from scale to scale (the last row
+    or column of an odd size counts twice, as in the authors' code).
+
+    Args:
+        prediction: (…,H,W,3) uint8, or floating in [0,1].
+        truth: the same.
+        precision: `double` or `single`.
+
+    Raises:
+        ContractBroken: shapes or types that differ or are others, or floats outside [0,1].
+        NfbenchError: an image with fewer than 161 pixels on a side, or a precision that is none.
+    """
+    _check_pair(prediction, truth)
+    family.check_precision(precision)
+    height, width = prediction.shape[-3:-1]
+    least = family.smallest_of_scales()
+    if min(height, width) < least:
+        raise NfbenchError(
+            f"MS-SSIM needs images of {least}x{least} pixels or more; these have {width}x{height}.",
+            "Five scales leave no room for the window; use SSIM.",
+        )
+
+    def one(x: Pixels, y: Pixels, _: Mask | None) -> float:
+        peak = 255.0 if x.dtype == np.uint8 else 1.0
+        return float(family.several_scales(x, y, peak=peak, precision=precision).mean())
+
+    return _each(one, prediction, truth, None)
 
 
 def lpips(
@@ -180,6 +243,48 @@ def _check_pair(prediction: Pixels, truth: Pixels) -> None:
         )
 
 
+def _check_mask(mask: Mask | None, image: Pixels) -> None:
+    if mask is None:
+        return
+    if mask.dtype != np.bool_ or mask.shape != image.shape[:-1]:
+        raise ContractBroken(
+            f"The mask is {mask.dtype} {mask.shape}, the images have shape {image.shape}.",
+            f"Give bool of shape {image.shape[:-1]}, true where pixels count.",
+        )
+    empty = np.asarray(~mask.any(axis=(-2, -1)))
+    if empty.any():
+        raise NfbenchError(
+            f"The mask of image {_first(empty)} is empty.", "Leave that image out: it has nothing to score."
+        )
+
+
+def _first(wrong: NDArray[np.bool_]) -> str:
+    """The place of the first true value, as in '2' or '1, 0'."""
+    return ", ".join(str(i) for i in np.argwhere(np.atleast_1d(wrong))[0])
+
+
+def _masks(mask: Mask | None, images: Pixels) -> Iterable[Mask | None]:
+    """One mask an image, or None for each."""
+    n = math.prod(images.shape[:-3])
+    return [None] * n if mask is None else mask.reshape(n, *mask.shape[-2:])
+
+
+def _each(
+    measure: Callable[[Pixels, Pixels, Mask | None], float], prediction: Pixels, truth: Pixels, mask: Mask | None
+) -> NDArray[np.float64]:
+    """The measure of each pair of images, (…) float64."""
+    pairs = (a.reshape(-1, *a.shape[-3:]) for a in (prediction, truth))
+    values = [measure(x, y, valid) for x, y, valid in zip(*pairs, _masks(mask, prediction), strict=True)]
+    return np.array(values, np.float64).reshape(prediction.shape[:-3])
+
+
+def _inverse_mean_square(prediction: Pixels, truth: Pixels, mask: Mask | None) -> float:
+    """1 over the mean squared difference, both images scaled to [0,1], over the mask or all pixels; inf where equal."""
+    x, y = (a.ravel() if mask is None else a[mask].ravel() for a in (prediction, truth))
+    squares = _squared_error(x, y)
+    return x.size / squares if squares else math.inf
+
+
 def _squared_error(prediction: Pixels, truth: Pixels) -> float:
     """The sum of squared differences of two flat images, both scaled to [0,1]."""
     if prediction.dtype != np.uint8:
@@ -189,41 +294,3 @@ def _squared_error(prediction: Pixels, truth: Pixels) -> float:
     whole = len(error32) // _EXACT * _EXACT
     head, tail = error32[:whole].reshape(-1, _EXACT), error32[whole:]
     return float(np.vecdot(head, head).sum(dtype=np.float64) + float(tail @ tail)) / 255**2
-
-
-@functools.lru_cache(maxsize=16)
-def _band(size: int, sigma: float, count: int) -> NDArray[np.float64]:
-    """(count, count+size-1): the matrix that convolves with the Gaussian, `count` outputs at once."""
-    taps = np.exp(-0.5 * ((np.arange(size) - size // 2) / sigma) ** 2)
-    taps /= taps.sum()
-    matrix = np.zeros((count, count + size - 1))
-    for i in range(count):
-        matrix[i, i : i + size] = taps
-    return matrix
-
-
-def _ssim_image(x: Pixels, y: Pixels, size: int, sigma: float, peak: float, norm: float) -> float:
-    """Mean SSIM of two (3,H,W) images, strip by strip, so that all its maps stay in the cache.
-
-    Equation 13 needs the sum of the two variances only, hence four filtered maps, not five.
-    """
-    x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
-    c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
-    rows = x.shape[1] - size + 1
-    columns = x.shape[2] - size + 1
-    total = 0.0
-    for top in range(0, rows, _BLOCK):
-        count = min(_BLOCK, rows - top)
-        a, b = (i[:, top : top + count + size - 1].astype(np.float64) for i in (x, y))
-        maps = _band(size, sigma, count) @ np.stack([a, b, a * a + b * b, a * b])  # (4,3,count,W)
-        wide = maps.reshape(-1, maps.shape[-1])
-        inside = np.empty((len(wide), columns))
-        for left in range(0, columns, _BLOCK):
-            n = min(_BLOCK, columns - left)
-            inside[:, left : left + n] = wide[:, left : left + n + size - 1] @ _band(size, sigma, n).T
-        mean_x, mean_y, squares, product = inside.reshape(4, -1)
-        means, mean_squares = mean_x * mean_y, mean_x**2 + mean_y**2
-        numerator = (2 * means + c1) * (2 * norm * (product - means) + c2)
-        denominator = (mean_squares + c1) * (norm * (squares - mean_squares) + c2)
-        total += float((numerator / denominator).sum())
-    return total / float(3 * rows * columns)

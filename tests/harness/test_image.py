@@ -109,6 +109,31 @@ def test_psnr_sums_exactly():
     assert image.psnr(prediction, truth) == 10 * np.log10(truth.size / (error / 255**2))
 
 
+def test_masked_psnr_divides_by_the_masked_pixels_alone():
+    prediction, truth = noisy_pair((2, 30, 20, 3))
+    mask = np.random.default_rng(1).random((2, 30, 20)) < 0.3
+    expected = [peak_signal_noise_ratio(t[m], p[m]) for p, t, m in zip(prediction, truth, mask, strict=True)]
+    np.testing.assert_allclose(image.psnr(prediction, truth, mask=mask), expected, rtol=1e-13)
+    np.testing.assert_allclose(image.psnr(prediction / 255, truth / 255, mask=mask), expected, rtol=1e-12)
+    np.testing.assert_array_equal(
+        image.psnr(np.where(mask[..., None], prediction, 0).astype(np.uint8), truth, mask=mask),
+        image.psnr(prediction, truth, mask=mask),
+    )
+    np.testing.assert_array_equal(image.psnr(prediction, truth, mask=np.ones_like(mask)), image.psnr(prediction, truth))
+
+
+@pytest.mark.parametrize("metric", [image.psnr, image.ssim])
+def test_masks_are_checked(metric):
+    pair = noisy_pair((2, 20, 20, 3))
+    empty = np.ones((2, 20, 20), bool)
+    empty[1] = False
+    with pytest.raises(NfbenchError, match="mask of image 1 is empty"):
+        metric(*pair, mask=empty)
+    for mask in (np.ones((2, 20, 20), np.uint8), np.ones((20, 20), bool), np.ones((2, 20, 20, 3), bool)):
+        with pytest.raises(ContractBroken, match="mask"):
+            metric(*pair, mask=mask)
+
+
 @pytest.mark.parametrize("shape", [(11, 11, 3), (11, 80, 3), (42, 43, 3), (120, 75, 3)])
 @pytest.mark.parametrize("sample", [False, True])
 def test_ssim_equals_scikit_image(shape, sample):
@@ -143,7 +168,7 @@ def test_metrics_are_invariant(metric):
     np.testing.assert_array_equal([metric(p, t) for p, t in zip(prediction, truth, strict=True)], value)
 
 
-@pytest.mark.parametrize("metric", [image.psnr, image.ssim, image.lpips])
+@pytest.mark.parametrize("metric", [image.psnr, image.ssim, image.ms_ssim, image.lpips])
 def test_metrics_refuse(metric):
     good = np.zeros((40, 40, 3))
     for prediction, truth, words in [
@@ -171,8 +196,8 @@ def test_ssim_refuses_images_smaller_than_the_window():
         image.ssim(*noisy_pair((10, 12, 3)))
 
 
-def test_import_leaves_torch_alone():
-    code = "import sys, nfbench.harness.image; sys.exit('torch' in sys.modules)"
+def test_import_leaves_torch_and_numba_alone():
+    code = "import sys, nfbench.harness.image; sys.exit(bool({'torch', 'numba'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
