@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import inspect
 import json
-import os
-import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +37,7 @@ from nfbench.harness.scene import Scene
 from nfbench.harness.scoring import Scores, score
 from nfbench.harness.task import SceneRef, Task
 from nfbench.harness.watcher import Watcher
+from nfbench.harness.workfolder import put_in_place, work_folder
 
 PRIOR = "_prior"
 
@@ -173,18 +172,18 @@ class Run:
             method.load(folder)
             return Cost.model_validate_json((folder / "prior.json").read_text())
         seed_everything(seed)
-        work = _work_folder(folder)
+        work = work_folder(folder)
         with (work / "log.jsonl").open("w", encoding="utf-8") as log, provenance.metered(self.device) as meter:
             method.learn(training, self.budget.start(self._listener("learn", log.write)))
         method.save(work)
         cost.learn_seconds, cost.peak_memory_bytes = meter.seconds, meter.peak_bytes
         write_text(work / "prior.json", cost.model_dump_json())
-        _put_in_place(work, folder, "prior.json")
+        put_in_place(work, folder, "prior.json")
         return cost
 
     def _scene(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, learned: Cost) -> Outcome:  # noqa: ANN401
         """One scene: fit, predict to disk, read back, measure, record. The only place that catches all."""
-        folder = _work_folder(self._folder(entry, scene.name, seed))
+        folder = work_folder(self._folder(entry, scene.name, seed))
         cost = learned.model_copy()
         try:
             seed_everything(seed)
@@ -285,37 +284,11 @@ class Run:
 
     def _write(self, record: Record, items: Mapping[str, Mapping[str, float]] | None = None) -> Outcome:
         folder = self._folder(record.method, record.scene, record.seed)
-        work = _work_folder(folder, fresh=False)
+        work = work_folder(folder, fresh=False)
         write_record(work, record, items)
-        if _put_in_place(work, folder, FILE):
+        if put_in_place(work, folder, FILE):
             return Outcome(record, folder, reused=False)
         return Outcome(read_record(folder), folder, reused=True)
-
-
-def _work_folder(folder: Path, fresh: bool = True) -> Path:
-    """The folder beside `folder` in which this process builds it, emptied when it is to be `fresh`."""
-    work = folder.with_name(f".{folder.name}.{os.getpid()}")
-    if fresh:
-        shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    return work
-
-
-def _put_in_place(work: Path, folder: Path, file: str) -> bool:
-    """Move `work` to `folder`, over what a failed run left there; not over good work that another process did."""
-    if (folder / file).exists() and (file != FILE or _is_good(folder)):
-        shutil.rmtree(work, ignore_errors=True)
-        return False
-    shutil.rmtree(folder, ignore_errors=True)
-    work.rename(folder)
-    return True
-
-
-def _is_good(folder: Path) -> bool:
-    try:
-        return read_record(folder).status == "ok"
-    except RecordInvalid:
-        return False
 
 
 def seed_everything(seed: int) -> None:
