@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nfbench.harness.camera import Cameras, rays
+from nfbench.harness.image import flattened
 from nfbench.harness.scene import Views
 
 _LEAST_COMPONENT = 1e-9  # keeps the division by a direction's component finite for rays along an axis
@@ -105,15 +106,6 @@ def draw_distances(edges: Tensor, weights: Tensor, count: int, generator: torch.
     return left + (right - left) * ((chance - low) / mass).clamp_(0, 1)
 
 
-def composited(image: np.ndarray, background: tuple[float, float, float]) -> np.ndarray:
-    """(H,W,3) uint8 sRGB from (H,W,3|4) uint8: straight alpha over `background`, rounded to 8 bit as the truth is."""
-    if image.shape[2] == 3:
-        return image
-    alpha = image[:, :, 3:].astype(np.float32) / 255
-    mixed = image[:, :, :3] * alpha + 255 * np.asarray(background, np.float32) * (1 - alpha)
-    return (mixed + 0.5).astype(np.uint8)
-
-
 class Pixels:
     """The pixels of all given views, decoded once and kept as 8-bit RGB over the scene's background.
 
@@ -122,7 +114,7 @@ class Pixels:
 
     def __init__(self, views: Views, background: tuple[float, float, float], box: Tensor) -> None:
         cameras = views.cameras
-        images = [composited(views.image(i), background).reshape(-1, 3) for i in range(len(views))]
+        images = [flattened(views.image(i), background).reshape(-1, 3) for i in range(len(views))]
         device = box.device
         self.colours = torch.from_numpy(np.concatenate(images)).to(device)  # (P,3) uint8, view by view, row by row
         counts = torch.tensor([len(image) for image in images], device=device)

@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 
 from nfbench.baselines.floor import image_size, training_views
 from nfbench.harness.camera import Cameras, project, rays
-from nfbench.harness.image import composite
+from nfbench.harness.image import flattened
 from nfbench.harness.method import Budget, Method
 from nfbench.harness.scene import Kind, Scene, Views
 
@@ -215,6 +215,6 @@ class VisualHullField:
     def _picture(self, view: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """A training image on the background (H,W,3), 8 bit to keep many of them, and its foreground (H,W)."""
         if view not in self._decoded:
-            image = composite(self.views.image(view), self.background)
-            self._decoded[view] = np.rint(image * 255).astype(np.uint8), self.views.mask(view)
+            image = flattened(self.views.image(view), self.background)
+            self._decoded[view] = image, self.views.mask(view)
         return self._decoded[view]

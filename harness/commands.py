@@ -70,11 +70,17 @@ def run_methods(
     boards = resolve("nfbench.leaderboards.board:read_boards")(runs, task.name)
     shown = [board for board in boards if (board.task, board.protocol) == (task.name, chosen.id)]
     print(resolve("nfbench.leaderboards.table:render")(shown, "text"))
-    failed = [outcome.record for outcome in outcomes if outcome.record.status == "failed"]
-    failed = failed or [outcome.record for outcome in outcomes if all(o.record.status != "ok" for o in outcomes)]
+    _check_success([outcome.record for outcome in outcomes])
+
+
+def _check_success(records: Sequence[Record]) -> None:
+    """Raise NfbenchError when a run failed, or when none was supported; one unsupported among others is no failure."""
+    failed = [record for record in records if record.status == "failed"]
+    if not any(record.status == "ok" for record in records):
+        failed = failed or list(records)
     if failed:
         raise NfbenchError(
-            f"{len(failed)} of {len(outcomes)} runs did not succeed: {_why(failed[0])}",
+            f"{len(failed)} of {len(records)} runs did not succeed: {_why(failed[0])}",
             (failed[0].error.hint if failed[0].error else "") or "Each has a record.json with the whole error.",
         )
 

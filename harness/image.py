@@ -64,6 +64,14 @@ def quantise(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     return rounded
 
 
+def flattened(image: NDArray[np.uint8], background: ArrayLike) -> NDArray[np.uint8]:
+    """The image over a background, rounded to 8 bit, (H,W,3) uint8: what truth is measured as, and methods learn from.
+
+    Args and errors as `composite`.
+    """
+    return image if image.shape[-1] == 3 else quantise(composite(image, background))
+
+
 def psnr(prediction: Pixels, truth: Pixels, *, mask: Mask | None = None) -> NDArray[np.float64]:
     """Peak signal-to-noise ratio in dB, (…) float64, data range 1: 10 log10(1 / mean squared error); inf where equal.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ def sections(scene: Scene, protocol: Protocol) -> list[str]:
     """Which of `image` and `surface` the protocol asks for and this scene has truth of."""
     found = ["image"] if protocol.image is not None and scene.hidden is not None else []
     return found + (["surface"] if protocol.surface is not None and scene.surface is not None else [])
+
+
+def on_background(scene: Scene, protocol: Protocol) -> Scene:
+    """The scene on the background that the protocol asks for, where it measures images."""
+    return scene if protocol.image is None else replace(scene, background=protocol.image.background)
 
 
 def unsupported(field: object, wanted: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ import inspect
 import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nfbench.harness.errors import DataCorrupt, NfbenchError, NotFound, RecordIn
 from nfbench.harness.guard import hidden_files, hiding
 from nfbench.harness.method import Budget, Learner, Progress, configure
 from nfbench.harness.picture import write_pictures
-from nfbench.harness.prediction import MESH, predict, sections, unsupported
+from nfbench.harness.prediction import on_background, predict, sections, unsupported
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.record import (
     FILE,
@@ -105,8 +105,7 @@ class Run:
 
     def _open(self, ref: SceneRef) -> Scene:
         """The scene on the protocol's background. A defect of the data stops the run: no method is charged with it."""
-        scene = ref.open()
-        return scene if self.protocol.image is None else replace(scene, background=self.protocol.image.background)
+        return on_background(ref.open(), self.protocol)
 
     def _entry(self, kind: type[Any], config: Any) -> MethodEntry:  # noqa: ANN401
         """The method as the record tells it; its hash covers all that may change the result."""
@@ -236,7 +235,7 @@ class Run:
         )
         if found.expected and len(found.missing) == len(found.expected):
             raise DataCorrupt(
-                f"{folder / 'predictions' / MESH} has no faces.",
+                f"The predicted surface of {scene.name} has no faces.",
                 "The field has no surface at the protocol's level: fit longer, or look at the values of the field.",
             )
         return found

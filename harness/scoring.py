@@ -118,7 +118,7 @@ def score(
 
 def truth_image(views: Views, index: int, background: tuple[float, float, float]) -> Image:
     """The hidden view as predictions are measured against it: over the background, rounded, uint8 (H,W,3)."""
-    return images.quantise(images.composite(views.image(index), background))
+    return images.flattened(views.image(index), background)
 
 
 class _Digests:

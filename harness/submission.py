@@ -11,7 +11,7 @@ from typing import Any
 from nfbench.harness import provenance
 from nfbench.harness.errors import DataMissing, NfbenchError
 from nfbench.harness.picture import write_pictures
-from nfbench.harness.prediction import sections
+from nfbench.harness.prediction import on_background, sections
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.record import (
     FILE,
@@ -132,9 +132,7 @@ def score_parts(
     """Score every part, and tell `after` of each; raises what `nfbench.harness.scoring.score` does."""
     result = Submission(task, protocol)
     for part in parts:
-        scene = part.ref.open()
-        if protocol.image is not None:
-            scene = replace(scene, background=protocol.image.background)
+        scene = on_background(part.ref.open(), protocol)
 
         def report(fraction: float, name: str = part.ref.name) -> None:
             progress(name, fraction)

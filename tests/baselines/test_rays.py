@@ -9,12 +9,12 @@ from nfbench.baselines.rays import (
     Rays,
     box_interval,
     camera_rays,
-    composited,
     draw_distances,
     ray_weights,
     stratified,
 )
 from nfbench.harness.camera import Cameras, look_at, rays
+from nfbench.harness.image import flattened
 from nfbench.harness.scene import Views
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
@@ -60,7 +60,7 @@ def test_pixels_give_the_rays_of_the_camera_and_the_colours_of_the_image():
     expected = [rays(views.cameras, i) for i in range(2)]
     np.testing.assert_array_equal(batch.origins, np.concatenate([origins for origins, _ in expected]))
     np.testing.assert_allclose(batch.directions, np.concatenate([d for _, d in expected]), atol=3e-7)
-    truth = np.concatenate([composited(image, (1.0, 0.0, 0.5)).reshape(-1, 3) for image in images])
+    truth = np.concatenate([flattened(image, (1.0, 0.0, 0.5)).reshape(-1, 3) for image in images])
     np.testing.assert_array_equal((colours * 255).round().byte(), truth)
     whole = [camera_rays(views.cameras, i, BOX) for i in range(2)]
     np.testing.assert_allclose(batch.near, torch.cat([r.near for r in whole]), atol=1e-5)
@@ -85,10 +85,10 @@ def test_draws_repeat_with_the_seed_and_can_keep_to_one_view():
     assert all(len(centres) == 1 for centres in seen) and len(torch.cat(seen).unique(dim=0)) == 2
 
 
-def test_composited_rounds_straight_alpha_over_the_background():
+def test_flattened_rounds_straight_alpha_over_the_background():
     image = np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [200, 100, 0, 51]]], np.uint8)
-    assert composited(image, (1.0, 0.5, 0.0))[0].tolist() == [[255, 128, 0], [200, 100, 0], [244, 122, 0]]
-    np.testing.assert_array_equal(composited(image[:, :, :3], (1.0, 1.0, 1.0)), image[:, :, :3])
+    assert flattened(image, (1.0, 0.5, 0.0))[0].tolist() == [[255, 128, 0], [200, 100, 0], [244, 122, 0]]
+    np.testing.assert_array_equal(flattened(image[:, :, :3], (1.0, 1.0, 1.0)), image[:, :, :3])
 
 
 def test_weights_against_a_loop():
