@@ -19,6 +19,7 @@ from nfbench.harness.submission import Submission, keep, locate, score_parts
 from nfbench.harness.watcher import Watcher
 
 _SHOWN = 3  # columns in the one line about a finished run
+_NAMED = 5  # how many lost items are named
 
 
 def run_methods(
@@ -139,7 +140,8 @@ def _tell(watcher: Watcher, outcomes: Sequence[Outcome], protocol: Protocol) -> 
         else:
             cost = record.cost
             times = f"fit {cost.fit_seconds:.1f} s, predict {cost.predict_seconds:.1f} s"
-            gaps = f"; missing: {', '.join(record.missing)}" if record.missing else ""
+            lost = [*record.missing, *record.failed]
+            gaps = f"; missing or failed: {', '.join(lost)}" if lost else ""
             watcher.line(f"{name}: {_scores(record, protocol)} ({times}){gaps}")
 
 
@@ -211,18 +213,22 @@ def score_predictions(
 
 def _print_scores(result: Submission) -> None:
     data = result.as_json()
-    print(
-        f"{data['task']} under {data['protocol']}: {result.expected - len(result.missing)} of {result.expected} items"
-    )
+    lost = [*result.missing, *result.failed]
+    print(f"{data['task']} under {data['protocol']}: {result.expected - len(lost)} of {result.expected} items")
     for name, column in data["scores"].items():
         arrow = "higher" if column["better"] == "higher" else "lower"
         unit = "" if column["unit"] == "1" else f" {column['unit']}"
-        print(f"  {name:<20} {column['mean']:.6g}{unit}  ({arrow} is better, {len(column['items'])} items)")
+        declared = lost and column["penalised"] is not None
+        penalised = f"; {column['penalised']:.6g} with the penalty for what is lost" if declared else ""
+        print(f"  {name:<20} {column['mean']:.6g}{unit}  ({arrow} is better, {len(column['items'])} items{penalised})")
     for name, why in data["unmeasured"].items():
         print(f"  {name:<20} not measured: {why}")
-    if result.missing:
-        more = " ..." if len(result.missing) > 5 else ""
-        print(f"  not ranked: {len(result.missing)} missing, {', '.join(result.missing[:5])}{more}")
+    if lost:
+        more = " ..." if len(lost) > _NAMED else ""
+        counts = f"{len(result.missing)} missing, {len(result.failed)} failed"
+        print(f"  not ranked: {counts}: {', '.join(lost[:_NAMED])}{more}")
+        for item, why in list(result.failed.items())[:_NAMED]:
+            print(f"  {item}: {why}")
 
 
 def show_board(task: str | None, runs: Path, form: str, output: Path | None) -> None:

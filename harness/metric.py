@@ -39,6 +39,7 @@ METRICS: dict[str, Metric] = {
     for m in (
         Metric("psnr", "image", "higher", "dB", -_INF, _INF, "10 log10(1 / mean squared error) of one image."),
         Metric("ssim", "image", "higher", "1", -1, 1, "Structural similarity, mean over pixels and channels."),
+        Metric("ms_ssim", "image", "higher", "1", 0, 1, "Structural similarity over five scales, mean over channels."),
         Metric("lpips", "image", "lower", "1", 0, _INF, "Learned perceptual distance, network and version named."),
         Metric("accuracy", "surface", "lower", "length", 0, _INF, "Mean distance from prediction to truth."),
         Metric("completeness", "surface", "lower", "length", 0, _INF, "Mean distance from truth to prediction."),

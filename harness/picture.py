@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nfbench.harness.image_scores import truth_image
 from nfbench.harness.mesh import sample
 from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.png import read_png, write_png
-from nfbench.harness.prediction import MESH
+from nfbench.harness.prediction import MESH, measured_views
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.scene import Image, Mesh, Points, Scene
-from nfbench.harness.scoring import truth_image
 
 VIEWS = 4
 """How many views of a scene get pictures."""
@@ -28,12 +28,13 @@ def write_pictures(folder: Path, predictions: Path, scene: Scene, protocol: Prot
     """Write `pictures/`, `pictures/truth/` and `pictures/error/` into `folder` for the items that were predicted."""
     for sub in ("", "truth", "error"):
         (folder / "pictures" / sub).mkdir(parents=True, exist_ok=True)
-    if protocol.image is not None and scene.hidden is not None:
-        for index in np.unique(np.linspace(0, len(scene.hidden) - 1, VIEWS).astype(int)).tolist():
-            name = scene.hidden.names[index]
+    views = measured_views(scene, protocol)
+    if protocol.image is not None and views is not None:
+        for index in np.unique(np.linspace(0, len(views) - 1, VIEWS).astype(int)).tolist():
+            name = views.names[index]
             if (predictions / f"{name}.png").exists():
                 prediction = read_png(predictions / f"{name}.png")[:, :, :3]
-                _write(folder, name, prediction, truth_image(scene.hidden, index, protocol.image.background))
+                _write(folder, name, prediction, truth_image(views, index, protocol.image.background))
     if protocol.surface is not None and scene.surface is not None and (predictions / MESH).exists():
         prediction = shaded(read_mesh(predictions / MESH), scene.box)
         _write(folder, MESH, prediction, shaded(scene.surface, scene.box))

@@ -22,8 +22,15 @@ MESH = "mesh.ply"
 
 def sections(scene: Scene, protocol: Protocol) -> list[str]:
     """Which of `image` and `surface` the protocol asks for and this scene has truth of."""
-    found = ["image"] if protocol.image is not None and scene.hidden is not None else []
+    found = ["image"] if measured_views(scene, protocol) is not None else []
     return found + (["surface"] if protocol.surface is not None and scene.surface is not None else [])
+
+
+def measured_views(scene: Scene, protocol: Protocol) -> Views | None:
+    """The views whose images the protocol compares: those held out, or the given ones where it says so."""
+    if protocol.image is None:
+        return None
+    return scene.hidden if protocol.image.views == "hidden" else scene.given.views
 
 
 def on_background(scene: Scene, protocol: Protocol) -> Scene:
@@ -44,17 +51,18 @@ def predict(
     folder: Path,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
-    """Write NAME.png for every hidden view and mesh.ply for the surface, as far as protocol and field go.
+    """Write NAME.png for every measured view and mesh.ply for the surface, as far as protocol and field go.
 
     Raises:
         ContractBroken: the field gives a wrong shape, type or NaN; it names the view.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = sections(scene, protocol)
-    if "image" in wanted and scene.hidden is not None and isinstance(field, Renders):
-        for index, name in enumerate(scene.hidden.names):
-            write_png(folder / f"{name}.png", rendered(field, scene.hidden, index))
-            progress((index + 1) / len(scene.hidden))
+    views = measured_views(scene, protocol)
+    if views is not None and isinstance(field, Renders):
+        for index, name in enumerate(views.names):
+            write_png(folder / f"{name}.png", rendered(field, views, index))
+            progress((index + 1) / len(views))
     if "surface" in wanted and protocol.surface is not None and isinstance(field, Valued | Meshed):
         write_ply(folder / MESH, mesh_of(field, scene.box, protocol.surface))
 

@@ -5,121 +5,33 @@ from __future__ import annotations
 import importlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from nfbench.harness.column import Data, ImageColumn, SurfaceColumn
 from nfbench.harness.errors import ContractBroken, did_you_mean
 from nfbench.harness.metric import LENGTHS, METRICS, Metric
 from nfbench.harness.registry import find, registry
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Psnr(_Data):
-    """Peak signal-to-noise ratio of one image, data range 1."""
-
-    metric: Literal["psnr"]
-
-
-class Ssim(_Data):
-    """Structural similarity (Wang et al. 2004): Gaussian window, mean over the inside where the window fits."""
-
-    metric: Literal["ssim"]
-    window: Literal["gaussian"] = "gaussian"
-    size: int = 11
-    sigma: float = 1.5
-    covariance: Literal["population", "sample"] = "population"
-
-
-class Lpips(_Data):
-    """Learned perceptual distance (Zhang et al. 2018) on images in [-1,1] at their own resolution."""
-
-    metric: Literal["lpips"]
-    net: Literal["alex", "vgg"]
-    version: Literal["0.1"] = "0.1"
-
-
-class _OnSurface(_Data):
-    """What all columns about surfaces have: the score is multiplied by `factor`, and its unit says so."""
-
-    factor: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-
-
-class Distance(_OnSurface):
-    """A mean, a sum or the greatest of nearest-neighbour distances between samples of the two surfaces."""
-
-    metric: Literal[
-        "accuracy",
-        "completeness",
-        "chamfer_l1_mean",
-        "chamfer_l1_sum",
-        "chamfer_sq_sum",
-        "chamfer_sq_half",
-        "chamfer_points_sum",
-        "hausdorff",
-    ]
-
-
-class NormalConsistency(_OnSurface):
-    """Agreement of the normals of nearest neighbours, without regard to sign, or their disagreement."""
-
-    metric: Literal["normal_consistency", "normal_cosine_loss"]
-
-
-class AtRadius(_OnSurface):
-    """The part of samples that lie within `radius` of the other surface, or their harmonic mean.
-
-    A sample at `radius` counts, unless `strict`.
-    """
-
-    metric: Literal["fscore", "precision", "recall"]
-    radius: float = Field(gt=0)
-    strict: bool = False
-
-
-class MeshAccuracy(_OnSurface):
-    """The smallest distance within which `part` of `points` predicted samples lie of the true ones."""
-
-    metric: Literal["mesh_accuracy"]
-    part: float = Field(default=0.9, gt=0, le=1)
-    points: int = Field(default=1000, gt=0)
-
-
-class MeshCompletion(_OnSurface):
-    """The part of the true samples within `radius` (inclusive) of the predicted samples."""
-
-    metric: Literal["mesh_completion"]
-    radius: float = Field(default=0.01, gt=0)
-
-
-class Iou(_OnSurface):
-    """Volume intersection over union at the truth's query points."""
-
-    metric: Literal["iou"]
-
-
-ImageColumn = Annotated[Psnr | Ssim | Lpips, Field(discriminator="metric")]
-SurfaceColumn = Annotated[
-    Distance | NormalConsistency | AtRadius | MeshAccuracy | MeshCompletion | Iou, Field(discriminator="metric")
-]
-
-
-class ImageSection(_Data):
+class ImageSection(Data):
     """How images are compared: predictions are written as 8-bit PNG, rounded, and read back before they are measured.
 
     Attributes:
+        views: the views that are measured: those held out, or those that the method was given, as some papers do.
         background: the sRGB colour behind transparent pixels of the truth.
+        quantisation: floats become 8 bit by rounding; truncation costs half a decibel at 45 dB.
         columns: column name to metric.
     """
 
+    views: Literal["hidden", "given"] = "hidden"
     background: tuple[float, float, float]
+    quantisation: Literal["round"] = "round"
     columns: dict[str, ImageColumn]
 
 
-class Levels(_Data):
+class Levels(Data):
     """The level at which a field's surface is extracted, by what its value is."""
 
     sdf: float
@@ -127,32 +39,69 @@ class Levels(_Data):
     density: float
 
 
-class SurfaceSection(_Data):
+class Cleaning(Data):
+    """What is removed from a predicted mesh before it is measured.
+
+    Attributes:
+        keep: `largest-component` by area, or `in-masks`: the vertices that no view's mask, dilated, leaves out.
+        dilation: of the masks, in pixels.
+    """
+
+    keep: Literal["largest-component", "in-masks"]
+    dilation: int = Field(default=0, ge=0)
+
+
+class SurfaceSection(Data):
     """How surfaces are compared.
 
     Attributes:
         levels: where a field's value is cut.
         resolution: cubic cells along the longest edge of the box when a surface is extracted.
+        cleaning: what is removed from the predicted mesh first; nothing without it.
+        drawing: how a mesh becomes points: drawn uniformly by `area`, a `grid` of `spacing` on every triangle, thinned,
+            or its `vertices`.
         samples: points drawn on the predicted surface.
         truth_samples: points drawn on the true surface where it is a mesh, and picked at random where it is a cloud of
             more; without it, `samples` on a mesh, and a cloud whole.
         seed: of those drawings.
+        spacing: of the grid, in the unit of the columns; the same radius thins it.
         frame: the coordinates in which both surfaces are compared: the scene's, or the dataset's original ones.
+        within: which points count: all, those in the volume that the scanner `observed`, or those in the `crop`.
+        cutoff: nearest-neighbour distances of this or more are left out of all means.
         unit: what a length of 1 means in the columns.
+        floor_radius: radius, in that unit, of the sphere whose sampling floor `nfbench list protocols` tells.
         columns: column name to metric.
     """
 
     levels: Levels
     resolution: int = Field(gt=0)
-    samples: int = Field(gt=0)
+    cleaning: Cleaning | None = None
+    drawing: Literal["area", "grid", "vertices"] = "area"
+    samples: int | None = Field(default=None, gt=0)
     truth_samples: int | None = Field(default=None, gt=0)
     seed: int = 0
+    spacing: float | None = Field(default=None, gt=0)
     frame: Literal["scene", "original"] = "scene"
+    within: Literal["everywhere", "observed", "crop"] = "everywhere"
+    cutoff: float | None = Field(default=None, gt=0)
     unit: str
+    floor_radius: float = Field(default=0.5, gt=0)
     columns: dict[str, SurfaceColumn]
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.samples is not None) != (self.drawing == "area"):
+            raise ValueError(f"drawing by {self.drawing} {'needs' if self.drawing == 'area' else 'has no'} samples")
+        if (self.spacing is not None) != (self.drawing == "grid"):
+            raise ValueError(f"drawing by {self.drawing} {'needs' if self.drawing == 'grid' else 'has no'} spacing")
+        if self.within != "everywhere" and self.frame != "original":
+            raise ValueError(f"within {self.within} is told in the dataset's coordinates: frame must be original")
+        if self.cutoff is not None and self.within != "observed":
+            raise ValueError("a cutoff belongs to within = observed")
+        return self
 
-class Protocol(_Data):
+
+class Protocol(Data):
     """A named, versioned set of choices; `id` joins both, `nerf-synthetic@1`.
 
     Attributes:
@@ -163,6 +112,7 @@ class Protocol(_Data):
         primary: the column that ranks.
         image: how images are compared, where they are.
         surface: how surfaces are compared, where they are.
+        failure: column to the value that a lost item counts as in the penalised mean; without it there is none.
     """
 
     name: str
@@ -172,6 +122,7 @@ class Protocol(_Data):
     primary: str
     image: ImageSection | None = None
     surface: SurfaceSection | None = None
+    failure: dict[str, float] = Field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -246,7 +197,27 @@ def read_protocol(path: Path) -> Protocol:
         raise ContractBroken(
             f"{path}: primary {read.primary!r} is no column.", did_you_mean(read.primary, read.columns())
         )
+    _check_failure(path, read)
     return read
+
+
+def _check_failure(path: Path, read: Protocol) -> None:
+    """Raise ContractBroken unless every column, and nothing else, has a penalty that the metric can be, or none has."""
+    for column in read.columns() if read.failure else ():
+        if column not in read.failure:
+            raise ContractBroken(
+                f"{path}: column {column} has no penalty.", f"Say what a failed item counts as: [failure] {column} = …"
+            )
+    for column, penalty in read.failure.items():
+        if column not in read.columns():
+            raise ContractBroken(
+                f"{path}: failure.{column} is no column.", did_you_mean(column, read.columns(), "columns")
+            )
+        metric = read.metric(column)
+        if not metric.low <= penalty <= metric.high * getattr(read.columns()[column], "factor", 1):
+            raise ContractBroken(
+                f"{path}: failure.{column} = {penalty}: {metric.name} lies between {metric.low} and {metric.high}."
+            )
 
 
 def _known_keys(schema: dict[str, Any]) -> set[str]:

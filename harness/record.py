@@ -64,12 +64,20 @@ class TaskEntry(_Data):
 
 
 class Score(_Data):
-    """One column of one scene: the mean over its items, with unit and direction."""
+    """One column of one scene: the mean over its valid items, with unit and direction.
+
+    Attributes:
+        count: valid items.
+        penalised: the mean in which every lost item counts as the protocol's penalty; as `mean` where none is lost.
+        lost: items that are missing or failed.
+    """
 
     mean: float
     unit: str
     better: Literal["higher", "lower"]
     count: int
+    penalised: float | None = None
+    lost: int = 0
 
 
 class Cost(_Data):
@@ -110,6 +118,9 @@ class Record(_Data):
         scores: column to score; the items are in scores.parquet.
         expected: how many items the protocol wants of this method on this scene.
         missing: the items that were not there, by name.
+        failed: the items that were there and could not be measured, with the reason.
+        penalties: column to what a lost item counts as in the penalised mean.
+        facts: what else a reader must know of a predicted mesh and how it was measured.
         unmeasured: column to the reason why it was not measured at all.
         unsupported: `image` or `surface`, where the method cannot give what that section measures.
         hashes: of predictions and truth.
@@ -128,6 +139,9 @@ class Record(_Data):
     scores: dict[str, Score] = Field(default_factory=dict)
     expected: int = 0
     missing: list[str] = Field(default_factory=list)
+    failed: dict[str, str] = Field(default_factory=dict)
+    penalties: dict[str, float] = Field(default_factory=dict)
+    facts: dict[str, Any] = Field(default_factory=dict)
     unmeasured: dict[str, str] = Field(default_factory=dict)
     unsupported: list[str] = Field(default_factory=list)
     cost: Cost = Field(default_factory=Cost)
@@ -141,7 +155,7 @@ class Record(_Data):
         """The part of the expected items that was measured, 0 for a run that is not ok."""
         if self.status != "ok" or self.expected == 0:
             return 0.0
-        return 1 - len(self.missing) / self.expected
+        return 1 - (len(self.missing) + len(self.failed)) / self.expected
 
 
 def run_folder(runs: Path, task: str, method: str, scene: str, seed: int, digest: str) -> Path:

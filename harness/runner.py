@@ -202,8 +202,8 @@ class Run:
         status = "ok" if measured.expected else "unsupported"
         record = self._record(entry, scene.name, seed, status=status, cost=cost, unsupported=lacking)
         record.scores = measured.summary(self.protocol)
-        record.expected, record.missing = len(measured.expected), measured.missing
-        record.unmeasured, record.hashes = measured.unmeasured, measured.hashes
+        record.expected, record.missing, record.failed = len(measured.expected), measured.missing, measured.failed
+        record.unmeasured, record.hashes, record.facts = measured.unmeasured, measured.hashes, measured.facts
         return self._write(record, measured.items)
 
     def _fit(self, method: Any, scene: Scene, folder: Path, cost: Cost) -> Any:  # noqa: ANN401
@@ -233,10 +233,10 @@ class Run:
             lpips_weights=self.lpips_weights,
             progress=self._fraction("measure"),
         )
-        if found.expected and len(found.missing) == len(found.expected):
+        if found.expected and len(found.failed) == len(found.expected):
             raise DataCorrupt(
-                f"The predicted surface of {scene.name} has no faces.",
-                "The field has no surface at the protocol's level: fit longer, or look at the values of the field.",
+                f"Nothing that was predicted of {scene.name} can be measured: {next(iter(found.failed.values()))}",
+                "Without a surface at the protocol's level: fit longer, or look at the values of the field.",
             )
         return found
 
@@ -259,6 +259,7 @@ class Run:
             seed=seed,
             protocol=self.protocol.id,
             primary=self.protocol.primary,
+            penalties=self.protocol.failure,
             environment=provenance.environment(),
             **values,
         )

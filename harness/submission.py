@@ -17,6 +17,7 @@ from nfbench.harness.record import (
     FILE,
     MethodEntry,
     Record,
+    Score,
     TaskEntry,
     read_record,
     run_folder,
@@ -56,9 +57,14 @@ class Submission:
         return [self._item(scene, item) for scene, s in self.scores.items() for item in s.missing]
 
     @property
+    def failed(self) -> dict[str, str]:
+        """Items that were there and could not be measured, with the reason."""
+        return {self._item(scene, item): why for scene, s in self.scores.items() for item, why in s.failed.items()}
+
+    @property
     def coverage(self) -> float:
         """The part of the expected items that was measured."""
-        return 1 - len(self.missing) / self.expected if self.expected else 0.0
+        return 1 - (len(self.missing) + len(self.failed)) / self.expected if self.expected else 0.0
 
     def unmeasured(self) -> dict[str, str]:
         """Column to the reason why it could not be measured at all."""
@@ -68,25 +74,36 @@ class Submission:
         """The fixed form of `nfbench score --json`; a mean is over scenes of the mean over a scene's items."""
         columns: dict[str, Any] = {}
         for column in self.protocol.columns():
-            means = [s.summary(self.protocol)[column].mean for s in self.scores.values() if s.items.get(column)]
-            if means:
-                items = {
-                    self._item(scene, i): v for scene, s in self.scores.items() for i, v in s.items[column].items()
-                }
+            summaries = [s.summary(self.protocol) for s in self.scores.values() if column in s.items]
+            found = [summary[column] for summary in summaries if column in summary]
+            if found:
                 columns[column] = {
-                    "mean": statistics.fmean(means),
-                    "unit": self.protocol.unit(column),
-                    "better": self.protocol.metric(column).better,
-                    "items": items,
+                    "mean": statistics.fmean(score.mean for score in found),
+                    "penalised": self._penalised(column, found, len(summaries) - len(found)),
+                    "unit": found[0].unit,
+                    "better": found[0].better,
+                    "items": self._values(column),
                 }
         return {
             "protocol": self.protocol.id,
             "task": self.task.name,
             "coverage": self.coverage,
             "missing": self.missing,
+            "failed": self.failed,
             "scores": columns,
             "unmeasured": self.unmeasured(),
+            "facts": {scene: s.facts for scene, s in self.scores.items() if s.facts},
         }
+
+    def _penalised(self, column: str, found: Sequence[Score], empty: int) -> float | None:
+        """The mean over scenes of the penalised means; `empty` scenes have no valid item."""
+        known = [score.penalised for score in found if score.penalised is not None]
+        if len(known) < len(found):
+            return None
+        return statistics.fmean(known + [self.protocol.failure[column]] * empty)
+
+    def _values(self, column: str) -> dict[str, float]:
+        return {self._item(scene, i): v for scene, s in self.scores.items() for i, v in s.items.get(column, {}).items()}
 
     def _item(self, scene: str, item: str) -> str:
         return item if len(self.task.test) == 1 else f"{scene}/{item}"
@@ -169,6 +186,9 @@ def keep(name: str, part: Part, scene: Scene, scores: Scores, task: Task, protoc
         scores=scores.summary(protocol),
         expected=len(scores.expected),
         missing=scores.missing,
+        failed=scores.failed,
+        penalties=protocol.failure,
+        facts=scores.facts,
         unmeasured=scores.unmeasured,
         unsupported=list(part.unsupported),
         hashes=scores.hashes,

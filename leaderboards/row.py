@@ -185,6 +185,8 @@ def _gaps(runs: Sequence[Run], scenes: Sequence[str], seeds: Sequence[int]) -> l
         if run.good and record.missing:
             part = f"{len(record.missing)} of {run.expected}"
             gaps.append(f"{_place(run)}: {part} items missing: {_some(record.missing)}")
+        for item, reason in record.failed.items() if run.good else ():
+            gaps.append(f"{_place(run)}: {item} failed: {reason}")
         if record.status == "unsupported":
             reason = record.error.message if record.error else "the method cannot give what the protocol measures"
             gaps.append(f"{_place(run)}: not supported: {reason}")

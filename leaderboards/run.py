@@ -41,7 +41,7 @@ class Run:
     @property
     def measured(self) -> int:
         """The items that were measured, none in a run that did not go well."""
-        return max(0, self.expected - len(self.record.missing)) if self.good else 0
+        return max(0, self.expected - len(self.record.missing) - len(self.record.failed)) if self.good else 0
 
 
 def read_records(runs: Path) -> tuple[list[tuple[Path, Record]], dict[Path, str]]:

@@ -1,8 +1,9 @@
 import pytest
 
+from nfbench.harness.column import AtRadius, Ssim
 from nfbench.harness.errors import ContractBroken, NotFound
 from nfbench.harness.metric import METRICS
-from nfbench.harness.protocol import AtRadius, Ssim, protocol, read_protocol
+from nfbench.harness.protocol import protocol, read_protocol
 from nfbench.harness.registry import registry
 
 
@@ -11,6 +12,7 @@ def test_every_protocol_is_sound_and_says_where_it_comes_from():
         read = protocol(name)
         assert read.id == name and read.source and len(read.summary) > 100
         assert read.primary in read.columns()
+        assert set(read.failure) == set(read.columns())
         for column in read.columns():
             assert read.unit(column)
             assert read.metric(column) is METRICS[read.columns()[column].metric]
@@ -142,6 +144,14 @@ levels = { sdf = 0.0, occupancy = 0.5, density = 10.0 }
         (SOUND.replace("version = 1", 'version = "one"'), "version", ""),
         (SOUND.split("[image]")[0], "no columns", "section"),
         ("not toml at all", "mine.toml", ""),
+        (SOUND + "[failure]\npsnrr = 0.0", "psnr has no penalty", "[failure] psnr"),
+        (SOUND + "[failure]\npsnr = 0.0\nsim = 0.0", "failure.sim", "psnr"),
+        (SURFACE + 'metric = "iou"\n[failure]\nc = 1.5', "failure.c = 1.5", ""),
+        (SURFACE.replace("samples = 100", "") + 'metric = "iou"', "needs samples", ""),
+        (SURFACE.replace("samples", "spacing = 0.2\nsamples") + 'metric = "iou"', "has no spacing", ""),
+        (SURFACE.replace("samples = 100", 'drawing = "grid"') + 'metric = "iou"', "needs spacing", ""),
+        (SURFACE.replace("samples", 'within = "crop"\nsamples') + 'metric = "iou"', "frame", ""),
+        (SURFACE.replace("samples", "cutoff = 20.0\nsamples") + 'metric = "iou"', "cutoff", ""),
         (SURFACE + 'metric = "chamfer"', "chamfer_sq_sum", ""),
         (SURFACE + 'metric = "fscore"\nradius = 0.1\nstrictly = true', "strictly", "strict"),
         (SURFACE + 'metric = "chamfer_sq_sum"\nradius = 0.1', "radius", ""),

@@ -145,7 +145,7 @@ def test_a_failure_is_a_record(run, name, status, kind, words):
 def test_an_empty_surface_does_not_cost_the_images(run):
     (outcome,) = run("NoSurface", protocol=protocol("procedural@1"))(0)
     record = outcome.record
-    assert record.status == "ok" and record.missing == ["mesh.ply"] and record.coverage == 0.75
+    assert record.status == "ok" and list(record.failed) == ["mesh.ply"] and record.coverage == 0.75
     assert "psnr" in record.scores and "iou" not in record.scores
     (outcome,) = run("NoSurface", protocol=protocol("onet-shapenet@1"))(0)
     assert outcome.record.status == "failed" and "no faces" in outcome.record.error.message

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from nfbench.harness.column import AtRadius, Distance, MeshAccuracy, MeshCompletion
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.image_scores import truth_image
 from nfbench.harness.mesh import sample
 from nfbench.harness.meshfile import read_mesh, write_ply
 from nfbench.harness.png import write_png
 from nfbench.harness.prediction import MESH, predict, rendered, sections, unsupported
 from nfbench.harness.probe import RADIUS, ball
-from nfbench.harness.protocol import AtRadius, Distance, MeshAccuracy, MeshCompletion, protocol
+from nfbench.harness.protocol import protocol
 from nfbench.harness.scene import Given, Mesh, Points, Scene
-from nfbench.harness.scoring import score, truth_image
+from nfbench.harness.scoring import score
 
 IMAGES = protocol("nerf-synthetic@1")
 SURFACE = protocol("onet-shapenet@1")
@@ -244,7 +246,9 @@ def test_an_empty_surface_is_named(scene, tmp_path):
     write_ply(tmp_path / "p" / MESH, Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64)))
     with pytest.raises(DataCorrupt, match=r"mesh\.ply"):
         score(tmp_path / "p", scene, SURFACE)
-    assert score(tmp_path / "p", scene, SURFACE, partial=True).missing == [MESH]
+    found = score(tmp_path / "p", scene, SURFACE, partial=True)
+    assert found.missing == [] and list(found.failed) == found.lost == [MESH]
+    assert "no faces" in found.failed[MESH]
 
 
 def test_a_protocol_that_measures_nothing_here(scene, tmp_path):

@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 
 from nfbench.harness.errors import DataMissing, NfbenchError, NotFound
+from nfbench.harness.image_scores import truth_image
 from nfbench.harness.png import write_png
 from nfbench.harness.probe import ball
 from nfbench.harness.protocol import protocol
 from nfbench.harness.record import find_records, read_record
-from nfbench.harness.scoring import truth_image
 from nfbench.harness.submission import keep, locate, score_parts
 from nfbench.harness.task import SceneRef, Task
 
