@@ -91,9 +91,18 @@ def run(
 @app.command()
 def score(
     predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", help="A folder with NAME.png and mesh.ply, or a run's folder.")
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS", help="A folder with NAME.png and mesh.ply, a run's folder, or one mesh or cloud."
+        ),
     ],
-    task: TaskArgument,
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK|TRUTH",
+            help="A registered task, the path of a dataset, or plain truth: a folder of images, a mesh, a point cloud.",
+        ),
+    ],
     protocol: ProtocolOption = None,
     json: JsonOption = False,
     partial: Annotated[bool, typer.Option("--partial", help="Score what is there; the row is not ranked.")] = False,

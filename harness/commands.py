@@ -183,6 +183,11 @@ def score_predictions(
     """
     check_weights(lpips_weights)
     task, parts = locate(predictions, find_task(task_name, format).every(test_every))
+    if not (protocol or task.protocol):
+        raise NfbenchError(
+            f"{task_name} is plain truth, which belongs to no protocol.",
+            "Say which with --protocol; nfbench list protocols explains each.",
+        )
     chosen = find_protocol(protocol or task.protocol)
     if submit:
         check_writable(runs)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nfbench.harness.errors import DataMissing, NfbenchError, NotFound, did_you_mean
+from nfbench.harness.plain import is_plain, plain_task
 from nfbench.harness.registry import FormatSpec, find, registry, resolve
 from nfbench.harness.scene import Scene, Views
 from nfbench.harness.task import SceneRef, Task
@@ -91,6 +92,19 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
     )
 
 
+def _only_plain(path: Path) -> bool:
+    """Whether a path is plain truth and of no known format."""
+    if not is_plain(path):
+        return False
+    if path.is_file():
+        return True
+    try:
+        detect(path)
+    except DataMissing:
+        return True
+    return False
+
+
 def scene_name(folder: Path) -> str:
     """The name of the scene in a folder: the folder's own, also for `.` and `..`."""
     return Path(os.path.abspath(folder)).name  # noqa: PTH100  # resolve would follow a link to another name
@@ -102,10 +116,11 @@ def fingerprint(folder: Path) -> str:
     Small text files count with their content. It reads no images.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    root, files = (folder.parent, [folder]) if folder.is_file() else (folder, sorted(folder.rglob("*")))
+    for path in files:
         if not path.is_file():
             continue
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
         if path.suffix in (".json", ".txt", ".lst"):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:8]
@@ -123,8 +138,11 @@ def task(name: str, format: str | None = None) -> Task:
     if name in registry().tasks:
         built: Task = resolve(registry().tasks[name].target)(name)
         return built
-    if Path(name).exists():
-        return task_from_path(Path(name), format)
+    path = Path(name)
+    if path.exists() and not format and _only_plain(path):
+        return plain_task(path, fingerprint(path))
+    if path.exists():
+        return task_from_path(path, format)
     if name.startswith((".", "/", "~")) or format:
         raise DataMissing(f"There is no folder {name}.", "Name a registered task (nfbench list tasks) or a folder.")
     raise NotFound(f"There is no task or folder {name!r}.", did_you_mean(name, registry().tasks, "tasks"))

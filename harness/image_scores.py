@@ -24,6 +24,7 @@ from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError
 from nfbench.harness.png import read_png
 from nfbench.harness.protocol import ImageSection
 from nfbench.harness.scene import Image, Views
+from nfbench.harness.ssim import window
 
 Mask = NDArray[np.bool_]
 Measure = Callable[[Image, Image, Mask | None], float]
@@ -166,9 +167,23 @@ def _measures(
                 slow[name] = _lpips(column, device, weights)
             except DataMissing:
                 unmeasured[name] = f"no weights for {column.net} here; nfbench doctor says where they go"
+        elif device != "cpu" and (found := _on_gpu(column, device)) is not None:
+            slow[name] = found
         else:
             quick[name] = _of_pixels(column)
     return quick, slow
+
+
+def _on_gpu(column: Psnr | Ssim | MsSsim, device: str) -> Measure | None:
+    """The column by torch, None for those that have no such twin."""
+    from nfbench.harness import image_torch
+
+    if isinstance(column, Psnr):
+        return lambda prediction, truth, mask: image_torch.psnr(prediction, truth, mask, device)
+    if isinstance(column, MsSsim) or column.variant.startswith("matlab"):
+        return None
+    around = window(column.size, column.sigma, column.covariance, column.variant)
+    return lambda prediction, truth, mask: image_torch.ssim(prediction, truth, around, mask, device)
 
 
 def _of_pixels(column: Psnr | Ssim | MsSsim) -> Measure:

@@ -12,16 +12,16 @@ class Metric:
 
     Attributes:
         name: as protocols name it.
-        section: what it measures, `image` or `surface`.
+        section: what it measures, `image` or `surface`, or `cost`, which every record tells and no protocol chooses.
         better: `higher` or `lower`.
-        unit: `dB`, `1` for a plain number, or one of `LENGTHS`, where the protocol says the unit of its lengths.
+        unit: `dB`, `s`, `B`, `1` for a plain number, or one of `LENGTHS`, where the protocol says what a length is in.
         low: the least value there can be.
         high: the greatest.
         summary: the definition in one sentence.
     """
 
     name: str
-    section: Literal["image", "surface"]
+    section: Literal["image", "surface", "cost"]
     better: Literal["higher", "lower"]
     unit: str
     low: float
@@ -57,5 +57,12 @@ METRICS: dict[str, Metric] = {
         Metric("precision", "surface", "higher", "1", 0, 1, "Part of the prediction within a radius of the truth."),
         Metric("recall", "surface", "higher", "1", 0, 1, "Part of the truth within a radius of the prediction."),
         Metric("iou", "surface", "higher", "1", 0, 1, "Volume intersection over union at the truth's query points."),
+        Metric(
+            "learn_seconds", "cost", "lower", "s", 0, _INF, "Wall time of learning the prior, shared by all scenes."
+        ),
+        Metric("fit_seconds", "cost", "lower", "s", 0, _INF, "Wall time of fitting one scene."),
+        Metric("predict_seconds", "cost", "lower", "s", 0, _INF, "Wall time of rendering and extracting one scene."),
+        Metric("peak_memory_bytes", "cost", "lower", "B", 0, _INF, "Highest memory, of the GPU where there is one."),
+        Metric("parameters", "cost", "lower", "1", 0, _INF, "Trainable numbers of the field."),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def score(
     protocol: Protocol,
     *,
     only: Sequence[str] | None = None,
+    files: Mapping[str, Path] | None = None,
     partial: bool = False,
     device: str = "cpu",
     lpips_weights: Sequence[Path] = (),
@@ -95,6 +96,7 @@ def score(
         scene: with its truth.
         protocol: every choice behind the numbers.
         only: sections to measure, where the method cannot answer all of `image` and `surface`.
+        files: item to its file, in place of the names in `folder`.
         partial: measure what is there and list what is missing or failed, instead of refusing.
         device: where LPIPS runs.
         lpips_weights: files with LPIPS trunk weights; the torch hub cache is looked at otherwise.
@@ -105,24 +107,26 @@ def score(
         DataCorrupt: a prediction is not an 8-bit RGB PNG of the right size, or no mesh; it names the file.
         Unsupported: the protocol measures nothing that this scene has truth of.
     """
-    there = sections(scene, protocol)
-    if not there:
+    answerable = sections(scene, protocol)
+    if not answerable:
         raise Unsupported(
             f"Protocol {protocol.id} measures nothing that scene {scene.name!r} has truth of.",
             "Choose another protocol: nfbench list protocols.",
         )
-    wanted = [section for section in there if only is None or section in only]
-    if not folder.is_dir() and not partial:
+    wanted = [section for section in answerable if only is None or section in only]
+    if files is None and not folder.is_dir() and not partial:
         raise DataMissing(f"There is no folder {folder}.", "Name the folder with the predictions.")
     result = Scores(items={column: {} for section in wanted for column in _columns(protocol, section)})
-    _take_stock(folder, scene, protocol, wanted, result)
+    there, others = _there(folder) if files is None else (dict(files), [])
+    _take_stock(there, scene, protocol, wanted, result)
+    result.extra = sorted([*result.extra, *others])
     if result.missing and not partial:
         raise DataMissing(_missing_message(folder, result), "Add them, or say --partial to score the rest unranked.")
     digests = _Digests()
     if "image" in wanted:
-        _images(folder, scene, protocol, result, digests, partial, device, lpips_weights, progress)
+        _images(there, scene, protocol, result, digests, partial, device, lpips_weights, progress)
     if MESH in result.expected and MESH not in result.missing:
-        _surface(folder / MESH, scene, protocol, result, digests, partial)
+        _surface(there[MESH], scene, protocol, result, digests, partial)
     result.hashes = digests.hex()
     return result
 
@@ -143,17 +147,25 @@ def _columns(protocol: Protocol, section: str) -> Iterable[str]:
     return chosen.columns if chosen is not None else ()
 
 
-def _take_stock(folder: Path, scene: Scene, protocol: Protocol, wanted: Sequence[str], result: Scores) -> None:
+def _there(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Item to file for the PNGs and the mesh in a folder of predictions, and the names of what else lies there."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [path for path in files if path.is_file() and not path.name.startswith(".")]
+    items = {path.name.removesuffix(".png"): path for path in files if path.suffix == ".png" or path.name == MESH}
+    return items, [path.name for path in files if path not in items.values()]
+
+
+def _take_stock(
+    there: Mapping[str, Path], scene: Scene, protocol: Protocol, wanted: Sequence[str], result: Scores
+) -> None:
     """Fill in what is expected, what is missing and what else lies there."""
     views = measured_views(scene, protocol)
     if "image" in wanted and views is not None:
         result.expected += views.names
     if "surface" in wanted:
         result.expected.append(MESH)
-    there = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
-    result.missing = [item for item in result.expected if _file(item) not in there]
-    wanted_files = {_file(item) for item in result.expected}
-    result.extra = sorted(name for name in there - wanted_files if not name.startswith("."))
+    result.missing = [item for item in result.expected if item not in there]
+    result.extra = sorted(path.name for item, path in there.items() if item not in result.expected)
 
 
 def _file(item: str) -> str:
@@ -172,7 +184,7 @@ def _missing_message(folder: Path, result: Scores) -> str:
 
 
 def _images(
-    folder: Path,
+    there: Mapping[str, Path],
     scene: Scene,
     protocol: Protocol,
     result: Scores,
@@ -185,7 +197,7 @@ def _images(
     """Measure every image that is there."""
     views, section = measured_views(scene, protocol), protocol.image
     assert views is not None and section is not None
-    files = {name: folder / _file(name) for name in views.names if name not in result.missing}
+    files = {name: there[name] for name in views.names if name in there}
     found = image_scores.measure(
         files,
         views,

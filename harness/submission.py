@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from nfbench.harness import provenance
 from nfbench.harness.errors import DataMissing, NfbenchError
 from nfbench.harness.picture import write_pictures
+from nfbench.harness.plain import plain_predictions
 from nfbench.harness.prediction import on_background, sections
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.record import (
@@ -31,11 +32,16 @@ from nfbench.harness.task import SceneRef, Task
 
 @dataclass(frozen=True)
 class Part:
-    """The predictions of one scene: where they lie, and the sections that the method cannot answer."""
+    """The predictions of one scene: where they lie, and the sections that the method cannot answer.
+
+    Attributes:
+        files: item to its file, where items are not found by their names in the folder: for plain truth.
+    """
 
     ref: SceneRef
     folder: Path
     unsupported: tuple[str, ...] = ()
+    files: Mapping[str, Path] | None = None
 
 
 @dataclass
@@ -119,6 +125,8 @@ def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
         DataMissing: no such folder.
         NfbenchError: a run of another task.
     """
+    if task.plain is not None:
+        return task, [Part(task.test[0], predictions, files=plain_predictions(predictions, task.plain))]
     if not predictions.is_dir():
         raise DataMissing(f"There is no folder {predictions}.", "Name the folder with the predictions.")
     if (predictions / FILE).exists():
@@ -159,6 +167,7 @@ def score_parts(
             scene,
             protocol,
             only=[section for section in sections(scene, protocol) if section not in part.unsupported],
+            files=part.files,
             partial=partial,
             device=device,
             lpips_weights=lpips_weights,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nfbench.harness.errors import NfbenchError, NotFound, did_you_mean
 from nfbench.harness.scene import Scene
@@ -30,6 +31,7 @@ class Task:
         train: the scenes that a method may learn a prior from; none for a task about single scenes.
         summary: one sentence.
         full: names of all test scenes, where `test` holds only some of them.
+        plain: the truth itself, where that is all there is: a folder of images, or one mesh or point cloud.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Task:
     train: tuple[SceneRef, ...] = ()
     summary: str = ""
     full: tuple[str, ...] = ()
+    plain: Path | None = None
 
     @property
     def scenes(self) -> list[str]:
