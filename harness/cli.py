@@ -26,7 +26,8 @@ FormatOption = Annotated[
     typer.Option("--format", metavar="F", help="The format of a TASK that is a path, where it is not plain."),
 ]
 ProtocolOption = Annotated[
-    str | None, typer.Option("--protocol", metavar="ID", help="Measure under this protocol instead of the task's own.")
+    str | None,
+    typer.Option("--protocol", metavar="ID", help="Measure under this protocol, or the one in a .toml file."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where methods and LPIPS run.")]
 WeightsOption = Annotated[

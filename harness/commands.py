@@ -10,7 +10,7 @@ from nfbench.harness.console import dumps, watching
 from nfbench.harness.dataset import task as find_task
 from nfbench.harness.errors import DataMissing, NfbenchError, NotFound, did_you_mean
 from nfbench.harness.method import STANDARD_PRESETS, Budget, NoConfig, configure
-from nfbench.harness.protocol import Protocol, read_protocol
+from nfbench.harness.protocol import Protocol
 from nfbench.harness.protocol import protocol as find_protocol
 from nfbench.harness.record import Record, check_writable
 from nfbench.harness.registry import MethodSpec, method_spec, registry, resolve
@@ -272,7 +272,7 @@ def check_target(target: str, device: str) -> None:
         NfbenchError: a clause is not kept.
     """
     if target.endswith(".toml") or target in registry().protocols:
-        read = read_protocol(Path(target)) if target.endswith(".toml") else find_protocol(target)
+        read = find_protocol(target)
         print(f"ok  {read.id} is a sound protocol with columns {', '.join(read.columns())}.")
         return
     from nfbench.harness.checks import check_method

@@ -38,7 +38,7 @@ def psnr(prediction: Image, truth: Image, mask: Mask | None = None, device: str 
 
 
 def ssim(prediction: Image, truth: Image, window: Window, mask: Mask | None = None, device: str = "cpu") -> float:
-    """Structural similarity of one pair of (H,W,3) uint8, in float64: equation 13 of Wang et al. 2004, channels averaged.
+    """Structural similarity of one pair of (H,W,3) uint8 in float64, channels averaged: Wang et al. 2004, equation 13.
 
     Args:
         prediction: (H,W,3) uint8, no smaller than the window.

@@ -155,12 +155,14 @@ _PERCENT = 100.0
 
 
 def protocol(name: str) -> Protocol:
-    """The protocol called `name`, `nerf-synthetic@1`; without a version, the newest.
+    """The protocol called `name`, `nerf-synthetic@1`, without a version the newest; or the one in a file, `mine.toml`.
 
     Raises:
         NotFound: there is none.
         ContractBroken: its file is not a protocol.
     """
+    if name.endswith(".toml"):
+        return read_protocol(Path(name))
     shelf = registry().protocols
     if "@" not in name:
         versions = sorted((n for n in shelf if n.rpartition("@")[0] == name), key=lambda n: int(n.rpartition("@")[2]))
