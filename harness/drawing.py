@@ -1,4 +1,4 @@
-"""Drawing points on a mesh, compiled by numba when first called and kept on disk; the random numbers are the caller's."""
+"""Drawing points on a mesh, compiled by numba when first called and kept on disk; the random numbers are given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Whole = NDArray[np.int64]
 
 @numba.njit(nogil=True, cache=True)
 def areas(vertices: Reals, faces: Whole) -> tuple[Reals, Reals]:
-    """Per face (F,3) the cross product of its edges from its first corner, and (F,) the area of it and all before it."""
+    """Per face (F,3) the cross product of its edges from its first corner, and (F,) the area up to its end."""
     cross, cumulative = np.empty((len(faces), 3)), np.empty(len(faces))
     total = 0.0
     for i in range(len(faces)):
