@@ -17,23 +17,16 @@ def sample(mesh: Mesh, count: int, seed: int) -> Points:
     Raises:
         ContractBroken: a mesh that is empty or has no area.
     """
-    first, second, third = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
-    cross = np.cross(second - first, third - first)
-    cumulative = np.cumsum(np.linalg.norm(cross, axis=1) / 2)
+    from nfbench.harness import drawing  # numba takes its time
+
+    cross, cumulative = drawing.areas(mesh.vertices, mesh.faces)
     if not len(mesh.faces) or not cumulative[-1] > 0:
         raise ContractBroken(
             f"A mesh of {len(mesh.faces)} faces has no area to draw points on.", "The predicted surface is empty."
         )
     generator = np.random.default_rng(seed)
-    face = np.searchsorted(cumulative, generator.random(count) * cumulative[-1])
-    along = generator.random((count, 2, 1))
-    folded = along.sum(1, keepdims=True) > 1
-    along = np.abs(along - folded)
-    origin = first[face]
-    xyz = origin + along[:, 0] * (second[face] - origin) + along[:, 1] * (third[face] - origin)
-    normal = cross[face]
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return Points(xyz.astype(np.float32), normal.astype(np.float32))
+    face = drawing.faces_at(cumulative, generator.random(count))
+    return Points(*drawing.on_faces(mesh.vertices, mesh.faces, cross, face, generator.random((count, 2))))
 
 
 def inside(mesh: Mesh, xyz: NDArray[np.floating]) -> NDArray[np.bool_]:

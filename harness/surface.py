@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from nfbench.harness import mesh as meshes
 from nfbench.harness.errors import ContractBroken, DataMissing, NfbenchError
@@ -20,7 +19,6 @@ from nfbench.harness.scene import Mesh, Points
 Surface = Points | Mesh
 
 SAMPLES = 100_000  # points drawn on a mesh, as Occupancy Networks does
-_MORTON_BITS = 10  # an axis: cells a thousandth of the cloud, finer gains nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,13 +141,16 @@ def correspond(prediction: Surface, truth: Surface, *, count: int = SAMPLES, see
         raise ContractBroken("The predicted surface is empty.", "It has no distance to anything: a failed scene.")
     if not len(truth):
         raise DataMissing("The true surface is empty.", "Check the scene's data.")
-    to_truth, at_truth = nearest(prediction.xyz, truth.xyz)
-    to_prediction, at_prediction = nearest(truth.xyz, prediction.xyz)
+    from nfbench.harness import neighbours  # numba takes its time
+
+    (to_truth, at_truth), (to_prediction, at_prediction) = neighbours.mutual(prediction.xyz, truth.xyz)
     if prediction.normal is None or truth.normal is None:
         return Correspondence(to_truth, to_prediction)
-    ours, theirs = _unit(prediction.normal), _unit(truth.normal)
     return Correspondence(
-        to_truth, to_prediction, _agreement(ours, theirs[at_truth]), _agreement(theirs, ours[at_prediction])
+        to_truth,
+        to_prediction,
+        neighbours.agreement(prediction.normal, truth.normal, at_truth),
+        neighbours.agreement(truth.normal, prediction.normal, at_prediction),
     )
 
 
@@ -158,15 +159,9 @@ def nearest(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[NDArray[n
 
     Exact, in float64. Where several of `b` are nearest, the index is that of one of them.
     """
-    if not len(b):
-        raise NfbenchError("There is no nearest point among none.", "Give at least one point.")
-    # Neighbours in space become neighbours in memory, which about halves the time of the search.
-    from_order, to_order = _morton_order(a), _morton_order(b)
-    tree = cKDTree(np.asarray(b, np.float64)[to_order], balanced_tree=False)
-    found, where = tree.query(np.asarray(a, np.float64)[from_order], workers=-1)
-    distance, index = np.empty(len(a), np.float64), np.empty(len(a), np.int64)
-    distance[from_order], index[from_order] = found, to_order[where]
-    return distance, index
+    from nfbench.harness import neighbours  # numba takes its time
+
+    return neighbours.nearest(a, b)
 
 
 def accuracy(prediction: Surface, truth: Surface, *, count: int = SAMPLES, seed: int = 0) -> float:
@@ -290,35 +285,3 @@ def _part_within(distance: NDArray[np.float64], radius: float, strict: bool) -> 
         raise NfbenchError(f"A radius of {radius} holds no points.", "Give a radius above 0.")
     within = distance < radius if strict else distance <= radius
     return int(np.count_nonzero(within)) / len(distance)
-
-
-def _unit(normal: NDArray[np.floating]) -> NDArray[np.float64]:
-    vectors = np.asarray(normal, np.float64)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = vectors / np.where(lengths > 0, lengths, 1.0)
-    return unit
-
-
-def _agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    cosine: NDArray[np.float64] = np.minimum(np.abs((a * b).sum(1)), 1.0)
-    return cosine
-
-
-def _morton_order(xyz: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(P,) the order of points along the Z-order curve through their bounding box."""
-    if not len(xyz):
-        return np.empty(0, np.int64)
-    points = np.asarray(xyz, np.float64)
-    low = points.min(0)
-    edge = (points.max(0) - low).max()
-    scale = (2**_MORTON_BITS - 1) / edge if edge > 0 else 0.0
-    cells = ((points - low) * scale).astype(np.uint32)
-    codes = _spread(cells[:, 0]) | _spread(cells[:, 1]) << np.uint32(1) | _spread(cells[:, 2]) << np.uint32(2)
-    return np.argsort(codes, kind="stable")
-
-
-def _spread(cell: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The low ten bits of each number, two empty bits after each."""
-    for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
-        cell = (cell | cell << np.uint32(shift)) & np.uint32(mask)
-    return cell

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from nfbench.harness.drawing import faces_at
 from nfbench.harness.errors import ContractBroken
 from nfbench.harness.mesh import inside, sample
 from nfbench.harness.scene import Mesh
@@ -60,3 +61,41 @@ def test_inside_of_open_and_empty_meshes():
     assert not inside(Mesh(np.empty((0, 3)), np.empty((0, 3), int)), xyz).any()
     assert not inside(Mesh(cube().vertices, cube().faces[:, ::-1]), xyz).any()
     assert inside(cube(), np.empty((0, 3))).shape == (0,)
+
+
+def drawn_by_numpy(mesh, count, seed):
+    """Points and normals by the recipe, in float64."""
+    first, second, third = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
+    cross = np.cross(second - first, third - first)
+    cumulative = np.cumsum(np.linalg.norm(cross, axis=1) / 2)
+    generator = np.random.default_rng(seed)
+    face = np.searchsorted(cumulative, generator.random(count) * cumulative[-1])
+    along = generator.random((count, 2, 1))
+    along = np.abs(along - (along.sum(1, keepdims=True) > 1))
+    xyz = first[face] + along[:, 0] * (second - first)[face] + along[:, 1] * (third - first)[face]
+    return xyz, cross[face] / np.linalg.norm(cross[face], axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sample_follows_the_recipe(seed):
+    ball = trimesh.creation.icosphere(subdivisions=seed)
+    faces = np.asarray(ball.faces)
+    flat = faces[:1].repeat(3, 0) * 0
+    mesh = Mesh(np.exp(2 * ball.vertices), np.concatenate([flat, faces[:9], flat, faces[9:], flat]))
+    xyz, normal = drawn_by_numpy(mesh, 20_000, seed)
+    found = sample(mesh, 20_000, seed)
+    np.testing.assert_array_equal(found.xyz, xyz.astype(np.float32))
+    np.testing.assert_array_equal(found.normal, normal.astype(np.float32))
+
+
+@pytest.mark.parametrize("area", [[1, 1, 1, 1], [0, 3, 0, 1e-9, 5, 0], [1e9, 1e-9, 1e-9, 1e9], [7]])
+def test_faces_are_found_as_by_halves(area):
+    cumulative = np.cumsum(np.array(area, float))
+    inner = cumulative[(cumulative > 0) & (cumulative < cumulative[-1])] / cumulative[-1]
+    uniform = np.concatenate(
+        [np.random.default_rng(0).random(999), inner, np.nextafter(inner, 0), np.nextafter(inner, 1)]
+    )
+    found = faces_at(cumulative, uniform)
+    np.testing.assert_array_equal(found, np.searchsorted(cumulative, uniform * cumulative[-1]))
+    ends = faces_at(cumulative, np.array([0.0, np.nextafter(1, 0)]))
+    np.testing.assert_array_equal(ends, np.flatnonzero(area)[[0, -1]], "0 is no face without area")
