@@ -7,6 +7,7 @@ not (`l1`), the two directions added (`sum`) or averaged (`mean`, `half`). Nothi
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from nfbench.harness.scene import Mesh, Points
 
 Surface = Points | Mesh
 
+_THREADS = os.cpu_count() or 1
 SAMPLES = 100_000  # points drawn on a mesh, as Occupancy Networks does
 
 
@@ -143,7 +145,9 @@ def correspond(prediction: Surface, truth: Surface, *, count: int = SAMPLES, see
         raise DataMissing("The true surface is empty.", "Check the scene's data.")
     from nfbench.harness import neighbours  # numba takes its time
 
-    (to_truth, at_truth), (to_prediction, at_prediction) = neighbours.mutual(prediction.xyz, truth.xyz)
+    (to_truth, at_truth), (to_prediction, at_prediction) = neighbours.mutual(
+        prediction.xyz, truth.xyz, threads=_THREADS
+    )
     if prediction.normal is None or truth.normal is None:
         return Correspondence(to_truth, to_prediction)
     return Correspondence(
@@ -161,7 +165,7 @@ def nearest(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[NDArray[n
     """
     from nfbench.harness import neighbours  # numba takes its time
 
-    return neighbours.nearest(a, b)
+    return neighbours.nearest(a, b, threads=_THREADS)
 
 
 def accuracy(prediction: Surface, truth: Surface, *, count: int = SAMPLES, seed: int = 0) -> float:
