@@ -120,7 +120,8 @@ def _opened(path: Path) -> Iterator[ImageFile]:
             image = _plugin(kind)(file)
             frames, bits, upright = getattr(image, "n_frames", 1), _bits(image), _upright(image)
         except _DAMAGE as error:
-            raise DataCorrupt(f"{path}: {kind} that Pillow cannot read ({error}).", _TO_RGB) from None
+            what = "damaged, without pixels, or of a form that Pillow does not read"
+            raise DataCorrupt(f"{path}: {kind}, {what} ({error}).", _TO_RGB) from None
         _check_size(path, *image.size)
         if frames != 1:
             raise DataCorrupt(f"{path}: {frames} frames or pages, not one image.", "Save a single one.")
