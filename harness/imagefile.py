@@ -33,7 +33,7 @@ _KINDS = {
 ENDINGS = tuple(_KINDS)  # of the names of files that are read, in lower case; upper case is read as well
 
 _HEAD = 30  # bytes: as many as tell the size of a WebP
-_MODES = {  # Pillow's modes, of which RGB and RGBA are read
+_MODES = {  # Pillow's, where their names say too little
     "1": "black and white",
     "L": "8-bit grey",
     "LA": "grey with alpha",
@@ -42,9 +42,7 @@ _MODES = {  # Pillow's modes, of which RGB and RGBA are read
     "PA": "palette with alpha",
     "I": "32-bit grey",
     "F": "floating-point grey",
-    "CMYK": "CMYK",
     "LAB": "CIE L*a*b*",
-    "YCbCr": "YCbCr",
 }
 _BITS, _ORIENTATION, _UPRIGHT = 258, 274, 1  # TIFF 6.0, section 8: BitsPerSample, Orientation
 _DAMAGE = (
