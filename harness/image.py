@@ -69,7 +69,11 @@ def flattened(image: NDArray[np.uint8], background: ArrayLike) -> NDArray[np.uin
 
     Args and errors as `composite`.
     """
-    return image if image.shape[-1] == 3 else quantise(composite(image, background))
+    if image.shape[-1] == 3:
+        return image
+    from nfbench.harness.over import flatten  # loads numba
+
+    return flatten(image, background)
 
 
 def psnr(prediction: Pixels, truth: Pixels, *, mask: Mask | None = None) -> NDArray[np.float64]:

@@ -14,21 +14,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
 
 Image = NDArray[np.uint8]
 
-MAX_PIXELS = 89_478_485  # beyond this Pillow suspects a decompression bomb
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEAD = 33  # the signature and the whole chunk IHDR
-_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
-_RGB, _RGBA = 2, 6
-_CHANNELS = {0: 1, _RGB: 3, 3: 1, 4: 2, _RGBA: 4}  # PNG specification, table 11.1
-_COLOURS = {0: "grey", _RGB: "RGB", 3: "palette", 4: "grey with alpha", _RGBA: "RGBA"}
-_OTHERS = (  # how the files begin that turn up under the name of a PNG
+KINDS = (  # how the files begin that turn up where an image should be
+    (b"\x89PNG\r\n\x1a\n", "a PNG"),
     (b"\xff\xd8\xff", "a JPEG"),
     (b"GIF8", "a GIF"),
     (b"BM", "a BMP"),
@@ -37,6 +31,16 @@ _OTHERS = (  # how the files begin that turn up under the name of a PNG
     (b"II*\x00", "a TIFF"),
     (b"MM\x00*", "a TIFF"),
 )
+MAX_PIXELS = 89_478_485  # beyond this Pillow suspects a decompression bomb
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEAD = 33  # the signature and the whole chunk IHDR
+_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
+_RGB, _RGBA = 2, 6
+_CHANNELS = {0: 1, _RGB: 3, 3: 1, 4: 2, _RGBA: 4}  # PNG specification, table 11.1
+_INTERLACE = 28  # the place of the byte that says so
+_METHODS = ((0, 0, 0), (0, 0, 1))  # of compression, of filters, of interlacing: no others are specified
+_COLOURS = {0: "grey", _RGB: "RGB", 3: "palette", 4: "grey with alpha", _RGBA: "RGBA"}
 _OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a named pipe must not block
 _AGAIN = "Download or copy the file again."
 
@@ -71,20 +75,9 @@ def read_header(path: Path, whole: bool = True) -> Header:
         DataMissing: there is no such file.
         DataCorrupt: it cannot be read, is no PNG, is cut short, or its header is damaged.
     """
-    try:
-        file = os.open(path, _OPEN)
-        try:
-            head = os.read(file, _HEAD)
-            end = _END
-            if whole and len(head) == _HEAD:
-                os.lseek(file, -len(_END), os.SEEK_END)
-                end = os.read(file, len(_END))
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    head, end = first_and_last(path, _HEAD, len(_END))
     header = _parse(path, head)
-    if end != _END:
+    if whole and end != _END:
         _chunks(path, _bytes(path))  # bytes after the last chunk do no harm
     return header
 
@@ -126,10 +119,6 @@ def read_png(path: Path) -> Image:
         DataCorrupt: whatever `check_header` finds, a damaged chunk, damaged pixels, an animation, or a transparent
             colour beside RGB, which would be an alpha channel in disguise.
     """
-    import io
-
-    from PIL import Image as Pillow
-
     header = check_header(path)
     data = _bytes(path)
     chunks = _chunks(path, data)
@@ -137,6 +126,22 @@ def read_png(path: Path) -> Image:
         raise DataCorrupt(f"{path}: an animation, not one image.", "Save a single frame.")
     if b"tRNS" in chunks:
         raise DataCorrupt(f"{path}: RGB with a transparent colour.", "Convert the file to RGBA.")
+    if data[_INTERLACE]:
+        return _interlaced(path, data, header)
+    from nfbench.harness.png_pixels import decode  # loads numba
+
+    try:
+        return decode(b"".join(chunks.get(b"IDAT", ())), (header.height, header.width, header.channels))
+    except ValueError as error:
+        raise DataCorrupt(f"{path}: damaged pixels ({error}).", _AGAIN) from None
+
+
+def _interlaced(path: Path, data: bytes, header: Header) -> Image:
+    """The pixels of an interlaced file by Pillow: too rare for a decoder of their own."""
+    import io
+
+    from PIL import Image as Pillow
+
     try:
         with Pillow.open(io.BytesIO(data), formats=["PNG"]) as image:
             pixels = np.array(image)
@@ -174,7 +179,29 @@ def write_png(path: Path, image: Image) -> None:
         raise
 
 
-def _unreadable(path: Path, error: OSError) -> DataMissing | DataCorrupt:
+def first_and_last(path: Path, first: int, last: int) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a file; where it is shorter than `first`, all of it and none. Never waits.
+
+    Raises:
+        DataMissing: there is no such file.
+        DataCorrupt: it is a folder or cannot be read.
+    """
+    try:
+        file = os.open(path, _OPEN)
+        try:
+            head, end = os.read(file, first), b""
+            if len(head) == first:  # a pipe cannot be gone through backwards
+                os.lseek(file, -last, os.SEEK_END)
+                end = os.read(file, last)
+            return head, end
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> DataMissing | DataCorrupt:
+    """What to raise for an image file that could not be opened or read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DataMissing(f"There is no image {path}.", "Check the name, or download the dataset again.")
     if isinstance(error, IsADirectoryError):
@@ -182,50 +209,58 @@ def _unreadable(path: Path, error: OSError) -> DataMissing | DataCorrupt:
     return DataCorrupt(f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk.")
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from None
+def stranger(path: Path, head: bytes, expected: str, hint: str) -> DataCorrupt:
+    """What to raise for a file that begins with `head` and not as what it should be.
 
-
-def _parse(path: Path, head: bytes) -> Header:
-    if not head.startswith(_SIGNATURE):
-        raise _not_png(path, head)
-    if len(head) < _HEAD:
-        raise DataCorrupt(f"{path}: cut short after {len(head)} bytes.", _AGAIN)
-    length, name, width, height, depth, colour = struct.unpack_from(">I4sIIBB", head, len(_SIGNATURE))
-    checksum = int.from_bytes(head[29:], "big")
-    if name != b"IHDR" or length != 13 or checksum != zlib.crc32(head[12:29]) or colour not in _CHANNELS:
-        raise DataCorrupt(f"{path}: its header is damaged.", _AGAIN)
-    return Header(width, height, depth, colour)
-
-
-def _not_png(path: Path, head: bytes) -> DataCorrupt:
+    Args:
+        path: the file.
+        head: its first bytes, at least 24 where it has as many.
+        expected: what it should be, such as "a PNG".
+        hint: what to do where it is an image of another kind.
+    """
     if not head:
         return DataCorrupt(f"{path} is empty.", _AGAIN)
     if head.startswith(b"version https://git-lfs"):
         return DataCorrupt(f"{path} is a pointer of Git LFS, not an image.", "Run git lfs pull in the dataset.")
-    if head.startswith((b"\x89PNG", b"PNG\r", b"PNG\n")):
+    if head.startswith((b"\x89PNG\n", b"\x89PNG\r\r", b"PNG\r", b"PNG\n")):
         return DataCorrupt(f"{path}: its first bytes were changed as if it were text.", "Transfer it as binary.")
-    if _SIGNATURE.startswith(head):
+    if any(start.startswith(head) for start, kind in KINDS if kind == expected):
         return DataCorrupt(f"{path}: cut short after {len(head)} bytes.", _AGAIN)
-    kind = next((kind for start, kind in _OTHERS if head.startswith(start)), "something else")
-    return DataCorrupt(f"{path} is not a PNG but {kind}.", "Convert it to an 8-bit RGB or RGBA PNG.")
+    kind = next((kind for start, kind in KINDS if head.startswith(start)), "something else")
+    return DataCorrupt(f"{path} is not {expected} but {kind}.", hint)
 
 
-def _chunks(path: Path, data: bytes) -> set[bytes]:
-    """The names of the chunks up to the last; Pillow itself does not compare the checksums of the pixels' chunks."""
-    names: set[bytes] = set()
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _parse(path: Path, head: bytes) -> Header:
+    if not head.startswith(_SIGNATURE):
+        raise stranger(path, head, "a PNG", "Convert it to an 8-bit RGB or RGBA PNG.")
+    if len(head) < _HEAD:
+        raise DataCorrupt(f"{path}: cut short after {len(head)} bytes.", _AGAIN)
+    length, name, width, height, depth, colour, *methods = struct.unpack_from(">I4sIIBBBBB", head, len(_SIGNATURE))
+    sound = name == b"IHDR" and length == 13 and int.from_bytes(head[29:], "big") == zlib.crc32(head[12:29])
+    if not sound or colour not in _CHANNELS or tuple(methods) not in _METHODS:
+        raise DataCorrupt(f"{path}: its header is damaged.", _AGAIN)
+    return Header(width, height, depth, colour)
+
+
+def _chunks(path: Path, data: bytes) -> dict[bytes, list[memoryview]]:
+    """What the chunks up to the last hold, by their names, their checksums compared."""
+    chunks: dict[bytes, list[memoryview]] = {}
     view = memoryview(data)
     at = len(_SIGNATURE)
-    while b"IEND" not in names:
+    while b"IEND" not in chunks:
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if at + 12 > len(data) or end > len(data):
             raise DataCorrupt(f"{path}: cut short after {len(data)} bytes.", _AGAIN)
         name = data[at + 4 : at + 8]
-        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+        if isal_zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise DataCorrupt(f"{path}: damaged at byte {at} (chunk {name.decode('latin-1')!r}).", _AGAIN)
-        names.add(name)
+        chunks.setdefault(name, []).append(view[at + 8 : end - 4])
         at = end
-    return names
+    return chunks
