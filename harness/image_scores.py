@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nfbench.harness import image as images
 from nfbench.harness.column import ImageColumn, Lpips, MsSsim, Psnr, Ssim
 from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError
-from nfbench.harness.png import read_png
+from nfbench.harness.imagefile import read_image
 from nfbench.harness.protocol import ImageSection
 from nfbench.harness.scene import Image, Views
 from nfbench.harness.ssim import window
@@ -131,7 +131,7 @@ def _truth(views: Views, index: int, section: ImageSection, masked: bool) -> tup
 
 
 def _prediction(file: Path, truth: Image) -> Image:
-    prediction = read_png(file)
+    prediction = read_image(file)
     if prediction.shape[2] == 4 and prediction[:, :, 3].min() < 255:
         raise DataCorrupt(f"{file} has transparent pixels.", "Composite it on the protocol's background, save as RGB.")
     if prediction.shape[:2] != truth.shape[:2]:

@@ -145,9 +145,8 @@ def correspond(prediction: Surface, truth: Surface, *, count: int = SAMPLES, see
         raise DataMissing("The true surface is empty.", "Check the scene's data.")
     from nfbench.harness import neighbours  # numba takes its time
 
-    (to_truth, at_truth), (to_prediction, at_prediction) = neighbours.mutual(
-        prediction.xyz, truth.xyz, threads=_THREADS
-    )
+    forth, back = neighbours.mutual(prediction.xyz, truth.xyz, threads=_THREADS)
+    (to_truth, at_truth), (to_prediction, at_prediction) = forth, back
     if prediction.normal is None or truth.normal is None:
         return Correspondence(to_truth, to_prediction)
     return Correspondence(
