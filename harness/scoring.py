@@ -13,6 +13,7 @@ from nfbench.harness import image as images
 from nfbench.harness import mesh as meshes
 from nfbench.harness import surface as surfaces
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.inside import inside
 from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.png import read_png
 from nfbench.harness.prediction import MESH, sections
@@ -279,6 +280,6 @@ def _surface_value(column: SurfaceColumn, pairs: surfaces.Correspondence, mesh: 
         points = scene.occupancy
         if points is None or points.value is None:
             raise Unsupported(f"Scene {scene.name!r} has no query points with true occupancy, which iou needs.")
-        return column.factor * surfaces.iou(meshes.inside(mesh, points.xyz), points.value >= 0.5)
+        return column.factor * surfaces.iou(inside(mesh, points.xyz), points.value >= 0.5)
     choices = column.model_dump(exclude={"metric", "factor"})
     return column.factor * float(getattr(pairs, column.metric)(**choices))
