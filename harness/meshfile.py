@@ -39,6 +39,7 @@ _MARKS = {
     b"OFF\n": ".off",
     b"OFF\r": ".off",
 }
+_NAMES = {".ply": "a PLY file", ".glb": "a GLB file", ".off": "an OFF file"}
 _POINTER = b"version https://git-lfs"
 
 
@@ -153,7 +154,7 @@ def _check_start(path: Path, kind: str, start: bytes) -> None:
         raise DataMissing(f"{path} is a Git LFS pointer, not the file.", "Fetch it: git lfs pull.")
     found = next((name for mark, name in _MARKS.items() if start.lstrip()[: len(mark)] == mark), kind)
     if found != kind and not (kind == ".stl" and _binary_stl(path, start)):
-        what = f"a {found[1:].upper()} file" if found.startswith(".") else found
+        what = _NAMES.get(found, found)
         raise DataCorrupt(f"{path} is {what}, not {kind[1:].upper()}, by its first bytes.", "Check its name.")
     if kind == ".off":
         _check_off(path, start)

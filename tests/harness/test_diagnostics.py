@@ -62,6 +62,7 @@ CUBE = Diagnostics(
 
 def test_cube():
     assert diagnose(cube()) == CUBE
+    assert is_watertight(cube())
     plain = diagnose(cube()).as_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert list(plain) == list(Diagnostics.__dataclass_fields__)

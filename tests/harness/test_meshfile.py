@@ -175,7 +175,7 @@ def test_files_that_may_not_be_read(tmp_path, monkeypatch):
         ("a.ply", b"\x93NUMPY\x01", "a NumPy array, not PLY"),
         ("a.obj", b"\x1f\x8b\x08", "a gzip file, not OBJ"),
         ("a.ply", b"glTF\x02\0\0\0", "a GLB file, not PLY"),
-        ("a.ply", b"OFF\n3 1 0\n", "a OFF file, not PLY"),
+        ("a.ply", b"OFF\n3 1 0\n", "an OFF file, not PLY"),
         ("a.glb", b"ply\nformat ascii 1.0\n", "a PLY file, not GLB"),
         ("a.obj", b"ply\r\nformat", "a PLY file, not OBJ"),
         ("a.ply", b"o cube\nv 0 0 0\n", "not a PLY file: it does not start with 'ply'"),
