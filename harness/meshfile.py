@@ -1,56 +1,94 @@
-"""Mesh files: PLY, OBJ, OFF and STL read with every count checked before memory is taken; PLY written."""
+"""Mesh files of any format that trimesh reads, every count checked before memory is taken; PLY written."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, Unsupported
+from nfbench.harness.objfile import read_obj
+from nfbench.harness.plyfile import read_header, read_ply
 from nfbench.harness.scene import Mesh
+from nfbench.harness.scenefile import read_scene
 
-FORMATS = (".ply", ".obj", ".off", ".stl")
+FORMATS = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
+"""Those that are always read; `read_mesh` takes others where trimesh has what it needs for them."""
 
-_HEADER = 1 << 16  # bytes in which a PLY header has to end
-_PLY_SIZES = {
-    **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
-    **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
-    **dict.fromkeys(("int", "uint", "float", "int32", "uint32", "float32"), 4),
-    **dict.fromkeys(("double", "float64"), 8),
+CLOUDS = (".npy", ".xyz")
+
+_FAR = 1e18  # the square of a distance twice as long is still a float32
+_START = 1 << 16  # bytes looked at before a file is parsed
+_NEEDS = {".3mf": "lxml", ".xaml": "lxml", ".3dxml": "lxml", ".dae": "pycollada", ".zae": "pycollada"}
+_MARKS = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"GIF8": "a GIF image",
+    b"%PDF": "a PDF file",
+    b"<!DOCTYPE html": "an HTML page",
+    b"<html": "an HTML page",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x1f\x8b": "a gzip file",
+    b"Kaydara FBX": "an FBX file",
+    b"ply\n": ".ply",
+    b"ply\r": ".ply",
+    b"glTF": ".glb",
+    b"OFF\n": ".off",
+    b"OFF\r": ".off",
 }
+_NAMES = {".ply": "a PLY file", ".glb": "a GLB file", ".off": "an OFF file"}
+_POINTER = b"version https://git-lfs"
 
 
 def read_mesh(path: Path) -> Mesh:
-    """The mesh in a PLY (ASCII or binary), OBJ, OFF or STL file, vertices in the order of the file, none merged.
+    """The mesh in a file: PLY, OBJ, OFF, STL, GLB, glTF and what else trimesh reads here, such as 3MF with lxml.
 
-    Polygons become triangles. A PLY file with a face element of no faces is an empty mesh.
+    Vertices and faces are in the order of the file, none merged; polygons become fans of triangles. The meshes of a
+    scene become one, each where its nodes put it. A PLY with a face element of no faces is an empty mesh.
 
     Raises:
-        DataMissing: no such file.
-        DataCorrupt: empty, truncated, of another format than its name, without faces, or with values that are not
-            finite; counts that the file is too small for are refused before anything is allocated.
-        Unsupported: another ending.
+        DataMissing: no such file, or none that may be read.
+        DataCorrupt: empty, truncated, of another format than its name, a point cloud, without faces or area, or with
+            values that are not finite or too large for float32 to square; counts that the file is too small for are
+            refused before anything is allocated.
+        Unsupported: a format that is not read here, or geometry that is compressed.
     """
     kind = path.suffix.lower()
-    if kind not in FORMATS:
-        raise Unsupported(f"{path}: meshes are not read from {kind!r} files.", f"Convert it to one of {FORMATS}.")
-    if not path.is_file():
-        raise DataMissing(f"There is no mesh {path}.", "Check the path.")
-    if not path.stat().st_size:
-        raise DataCorrupt(f"{path} is empty: 0 bytes.", "Write or fetch it again.")
-    vertices, faces = _declared(path, kind)
-    if faces == 0:
-        return Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
-    mesh = _parse(path, kind)
-    if len(mesh.vertices) < vertices or len(mesh.faces) < (faces or 1):
+    _check_kind(path, kind)
+    start = _start(path)
+    _check_start(path, kind, start)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # trimesh's and numpy's, about files that are refused below
+            vertices, faces = _read(path, kind, start)
+    except (NfbenchError, KeyboardInterrupt):
+        raise
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # readers let whatever a damaged file provokes through
         raise DataCorrupt(
-            f"{path} declares {vertices} vertices and {faces} faces, and holds {len(mesh.vertices)} and "
-            f"{len(mesh.faces)} triangles.",
-            "It is truncated, or holds faces without area of fewer than three corners: write it again.",
-        )
-    return mesh
+            f"{path} cannot be read as {kind[1:].upper()}: {type(error).__name__}: {error}",
+            "It is truncated, damaged or of another format than its name.",
+        ) from error
+    return _checked(path, vertices, faces, kind)
+
+
+def is_cloud(path: Path) -> bool:
+    """Whether a file is a point cloud by its ending, or a PLY with vertices and without faces by its header.
+
+    Raises:
+        DataMissing: a PLY file that is not there or may not be read.
+        DataCorrupt: a file named PLY that has no such header.
+    """
+    kind = path.suffix.lower()
+    if kind != ".ply":
+        return kind in CLOUDS
+    _check_start(path, kind, _start(path))
+    header = read_header(path)
+    return bool(header.count("vertex")) and not header.count("face") and not header.count("tristrips")
 
 
 def write_ply(path: Path, mesh: Mesh) -> None:
@@ -74,81 +112,119 @@ def write_ply(path: Path, mesh: Mesh) -> None:
         part.unlink(missing_ok=True)
 
 
-def _declared(path: Path, kind: str) -> tuple[int, int | None]:
-    """The numbers of vertices and faces in a mesh file's header; 0 and None where its format has no such header."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(_HEADER)
-    if kind == ".ply":
-        return _ply_counts(path, start, size)
-    if kind == ".off":
-        lines = [line.split(b"#")[0].split() for line in start.splitlines()[:50]]
-        words = [word for line in lines for word in line][:4]
-        if not words or not words[0].endswith(b"OFF"):
-            raise DataCorrupt(f"{path} is not an OFF file: it does not start with OFF.", "Check its name.")
-        if len(words) < 3 or not (words[1].isdigit() and words[2].isdigit()):
-            raise DataCorrupt(f"{path}: the OFF header has no counts.", "Write it again.")
-        vertices, faces = int(words[1]), int(words[2])
-        _check_room(path, 6 * vertices + 2 * faces, size + 1, f"{vertices} vertices and {faces} faces")
-        return vertices, faces
-    if kind == ".stl" and not start.lstrip().startswith(b"solid"):
-        triangles = int.from_bytes(start[80:84], "little")
-        _check_room(path, 84 + 50 * triangles, size, f"{triangles} triangles")
-        return 0, triangles
-    return 0, None
+def _check_kind(path: Path, kind: str) -> None:
+    if kind in FORMATS:
+        return
+    if kind in CLOUDS:
+        raise DataCorrupt(f"{path} is a point cloud, by its ending.", "A mesh is needed, not points.")
+    from trimesh.exchange.load import mesh_formats
 
-
-def _ply_counts(path: Path, start: bytes, size: int) -> tuple[int, int]:
-    if not start.startswith(b"ply"):
-        raise DataCorrupt(f"{path} is not a PLY file: it does not start with 'ply'.", "Check its name.")
-    header, end, _ = start.partition(b"end_header")
-    if not end:
-        raise DataCorrupt(f"{path}: the PLY header does not end.", "It is truncated: write it again.")
-    binary = b"format ascii" not in header
-    counts: dict[str, int] = {}
-    room = 0  # the least number of bytes that such a body can have
-    element = ""
-    for line in header.decode("latin-1").splitlines():
-        words = line.split()
-        if words[:1] == ["element"] and len(words) == 3 and words[2].isdigit():
-            element = words[1]
-            counts[element] = int(words[2])
-        elif words[:1] == ["property"] and element and len(words) in (3, 5):
-            kind = words[2] if words[1] == "list" else words[1]
-            room += counts[element] * (_PLY_SIZES.get(kind, 1) if binary else 2)
-        elif words[:1] in (["element"], ["property"]):
-            raise DataCorrupt(f"{path}: the PLY header has the line {line!r}.", "Write it again.")
-    if "vertex" not in counts or "face" not in counts:
-        raise DataCorrupt(f"{path} holds {sorted(counts)}, no vertices and faces.", "A mesh is needed, not points.")
-    declared = f"{counts['vertex']} vertices and {counts['face']} faces"
-    _check_room(path, room, size - len(header) - len(end) + (not binary), declared)
-    return counts["vertex"], counts["face"]
-
-
-def _check_room(path: Path, needed: int, there: int, declared: str) -> None:
-    if needed > there:
-        raise DataCorrupt(
-            f"{path} declares {declared}, at least {needed} bytes, and has {there}.", "It is truncated: write it again."
+    read = sorted({*FORMATS, *(f".{name}" for name in mesh_formats())} - {*CLOUDS, ".stl_ascii"})
+    if kind not in read:
+        also = f" Reading it needs the package {_NEEDS[kind]}." if kind in _NEEDS else ""
+        raise Unsupported(
+            f"{path}: meshes are not read from {kind or 'unnamed'!r} files.{also}",
+            f"Convert it to one of {', '.join(read)}.",
         )
 
 
-def _parse(path: Path, kind: str) -> Mesh:
-    import trimesh
-
+def _start(path: Path) -> bytes:
+    """The first bytes of a file that is there and holds some."""
+    if path.is_dir():
+        raise DataMissing(f"{path} is a folder, not a mesh.", "Name the file in it.")
     try:
         with path.open("rb") as file:
-            # no resolver: materials and textures beside the file are not looked for
-            parsed: Any = trimesh.load_mesh(
-                file, file_type=kind[1:], process=False, maintain_order=True, skip_materials=True
-            )
-    except Exception as error:  # its readers let whatever a damaged file provokes through
+            start = file.read(_START)
+    except FileNotFoundError as error:
+        raise DataMissing(f"There is no mesh {path}.", "Check the path.") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not start:
+        raise DataCorrupt(f"{path} is empty: 0 bytes.", "Write or fetch it again.")
+    return start
+
+
+def _unreadable(path: Path, error: OSError) -> DataMissing:
+    return DataMissing(f"{path} cannot be opened: {error.strerror}.", "Check the path and its permissions.")
+
+
+def _check_start(path: Path, kind: str, start: bytes) -> None:
+    """Refuse a file that is something else by its first bytes, and a header of counts that it is too small for."""
+    if start.startswith(_POINTER):
+        raise DataMissing(f"{path} is a Git LFS pointer, not the file.", "Fetch it: git lfs pull.")
+    found = next((name for mark, name in _MARKS.items() if start.lstrip()[: len(mark)] == mark), kind)
+    if found != kind and not (kind == ".stl" and _binary_stl(path, start)):
+        what = _NAMES.get(found, found)
+        raise DataCorrupt(f"{path} is {what}, not {kind[1:].upper()}, by its first bytes.", "Check its name.")
+    if kind == ".off":
+        _check_off(path, start)
+    elif kind == ".stl" and not start.lstrip().startswith(b"solid") and not _binary_stl(path, start):
+        triangles = int.from_bytes(start[80:84], "little")
         raise DataCorrupt(
-            f"{path} cannot be read as {kind[1:].upper()}: {type(error).__name__}: {error}",
-            "It is truncated, damaged or of another format than its name.",
-        ) from error
-    if not isinstance(parsed, trimesh.Trimesh) or not len(parsed.faces):
-        raise DataCorrupt(f"{path} holds no faces.", "A mesh is needed; check that the format is what the name says.")
+            f"{path} declares {triangles} triangles, {84 + 50 * triangles} bytes, and has {path.stat().st_size}.",
+            "It is truncated or no STL: write it again.",
+        )
+
+
+def _binary_stl(path: Path, start: bytes) -> bool:
+    return len(start) >= 84 and 84 + 50 * int.from_bytes(start[80:84], "little") == path.stat().st_size
+
+
+def _check_off(path: Path, start: bytes) -> None:
+    _, vertices, faces = _off_counts(path, start)
+    needed = 6 * vertices + 2 * faces  # a digit and a space for each number
+    if needed > path.stat().st_size + 1:
+        raise DataCorrupt(
+            f"{path} declares {vertices} vertices and {faces} faces, at least {needed} bytes, and has "
+            f"{path.stat().st_size}.",
+            "It is truncated: write it again.",
+        )
+
+
+def _off_counts(path: Path, start: bytes) -> tuple[bytes, int, int]:
+    lines = [line.split(b"#")[0].split() for line in start.splitlines()[:50]]
+    words = [word for line in lines for word in line][:4]
+    if not words or words[0] not in (b"OFF", b"COFF"):
+        raise DataCorrupt(f"{path} is not an OFF file: it does not start with OFF or COFF.", "Check its name.")
+    if len(words) < 3 or not (words[1].isdigit() and words[2].isdigit()):
+        raise DataCorrupt(f"{path}: the OFF header has no counts.", "Write it again.")
+    return words[0], int(words[1]), int(words[2])
+
+
+def _read(path: Path, kind: str, start: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    if kind == ".ply":
+        return read_ply(path)
+    if kind == ".obj":
+        return read_obj(path)
+    vertices, faces = read_scene(path)
+    if kind == ".off":
+        _, declared, polygons = _off_counts(path, start)
+        if len(vertices) < declared or len(faces) < polygons:
+            raise DataCorrupt(
+                f"{path} declares {declared} vertices and {polygons} faces, and holds {len(vertices)} and {len(faces)}"
+                " triangles.",
+                "It is truncated, or holds faces of fewer than three corners: write it again.",
+            )
+    return vertices, faces
+
+
+def _checked(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], kind: str) -> Mesh:
+    if not len(faces):
+        if kind == ".ply":
+            return Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
+        what = f"is a point cloud: {len(vertices)} vertices and no faces" if len(vertices) else "holds no faces"
+        raise DataCorrupt(f"{path} {what}.", "A mesh is needed; check that the format is what the name says.")
     try:
-        return Mesh(np.asarray(parsed.vertices), np.asarray(parsed.faces))
+        mesh = Mesh(vertices, faces)
     except DataCorrupt as error:
         raise DataCorrupt(f"{path}: {error.message}", "Mend the mesh, or write it again.") from error
+    furthest = float(np.abs(mesh.vertices).max())
+    if furthest > _FAR:
+        raise DataCorrupt(
+            f"{path} has a coordinate of {furthest:g}, whose square float32 cannot hold.",
+            f"Scale the mesh to coordinates of at most {_FAR:g}.",
+        )
+    first, second, third = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
+    if not np.cross(second - first, third - first).any():
+        raise DataCorrupt(f"{path}: none of its {len(mesh.faces)} faces has an area.", "Mend the mesh.")
+    return mesh

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness import mesh as meshes
+from nfbench.harness.bridge import CloudBatch, MeshBatch, single
 from nfbench.harness.errors import ContractBroken, DataMissing, NfbenchError
 from nfbench.harness.scene import Mesh, Points
 
-Surface = Points | Mesh
+Surface = Points | Mesh | MeshBatch | CloudBatch
 
 _THREADS = os.cpu_count() or 1
 SAMPLES = 100_000  # points drawn on a mesh, as Occupancy Networks does
@@ -274,6 +275,8 @@ def iou(predicted_inside: NDArray[np.bool_], true_inside: NDArray[np.bool_]) -> 
 
 
 def _cloud(surface: Surface, count: int, seed: int) -> Points:
+    """The points of a surface: its own, or drawn on it; of a PyTorch3D batch of one, likewise."""
+    surface = single(surface)
     if isinstance(surface, Points):
         return surface
     return meshes.sample(surface, count, seed) if len(surface.faces) else Points(np.empty((0, 3), np.float32))

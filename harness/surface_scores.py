@@ -13,6 +13,7 @@ from nfbench.harness import mesh as meshes
 from nfbench.harness import surface as surfaces
 from nfbench.harness.column import Iou
 from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.inside import inside, method_for
 from nfbench.harness.protocol import SurfaceSection
 from nfbench.harness.scene import Mesh, Points, Scene
 
@@ -109,5 +110,6 @@ def _iou(prediction: Mesh | Points, scene: Scene, column: Iou, section: SurfaceS
         raise DataMissing(f"Scene {scene.name!r} has no query points with true occupancy, which iou needs.")
     if isinstance(prediction, Points):
         raise DataMissing("A point cloud has no inside.")
-    facts["inside"] = "winding-number"
-    return surfaces.iou(meshes.inside(prediction, points.xyz), points.value >= 0.5)
+    method = method_for(prediction, column.inside)
+    facts["inside"] = method
+    return surfaces.iou(inside(prediction, points.xyz, method), points.value >= 0.5)

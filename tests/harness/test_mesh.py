@@ -1,11 +1,10 @@
-import igl
 import numpy as np
 import pytest
 import trimesh
 
 from nfbench.harness.drawing import faces_at
 from nfbench.harness.errors import ContractBroken
-from nfbench.harness.mesh import inside, sample
+from nfbench.harness.mesh import sample
 from nfbench.harness.scene import Mesh
 
 
@@ -40,27 +39,6 @@ def test_sample_depends_on_the_seed_alone():
 def test_sample_needs_area(faces):
     with pytest.raises(ContractBroken, match="area"):
         sample(Mesh(np.eye(3), faces), 10, 0)
-
-
-def test_inside_of_a_cube():
-    xyz = np.random.default_rng(0).uniform(-1, 1, (5000, 3))
-    np.testing.assert_array_equal(inside(cube(), xyz), (np.abs(xyz) < 0.5).all(1))
-    np.testing.assert_array_equal(inside(cube(), xyz.astype(np.float32)), (np.abs(xyz) < 0.5).all(1))
-
-
-def test_inside_equals_the_exact_winding_number():
-    ring = trimesh.creation.torus(0.35, 0.1)
-    mesh = Mesh(np.asarray(ring.vertices), np.asarray(ring.faces))
-    xyz = np.random.default_rng(0).uniform(-0.55, 0.55, (3000, 3))
-    np.testing.assert_array_equal(inside(mesh, xyz), igl.winding_number(mesh.vertices, mesh.faces, xyz) > 0.5)
-
-
-def test_inside_of_open_and_empty_meshes():
-    xyz = np.random.default_rng(0).uniform(-0.3, 0.3, (100, 3))
-    assert inside(Mesh(cube().vertices, cube().faces[1:]), xyz).all()
-    assert not inside(Mesh(np.empty((0, 3)), np.empty((0, 3), int)), xyz).any()
-    assert not inside(Mesh(cube().vertices, cube().faces[:, ::-1]), xyz).any()
-    assert inside(cube(), np.empty((0, 3))).shape == (0,)
 
 
 def drawn_by_numpy(mesh, count, seed):

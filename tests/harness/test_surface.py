@@ -6,7 +6,8 @@ from scipy.spatial.transform import Rotation
 
 from nfbench.harness import surface
 from nfbench.harness.errors import ContractBroken, DataMissing, NfbenchError
-from nfbench.harness.mesh import inside, sample
+from nfbench.harness.inside import inside
+from nfbench.harness.mesh import sample
 from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.scene import Mesh, Points
 
