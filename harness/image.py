@@ -174,8 +174,8 @@ def ms_ssim(
 
     Wang, Simoncelli and Bovik 2003, "Multiscale structural similarity for image quality assessment", equation 7, with
     its weights, 11x11 Gaussian windows of sigma 1.5 where they fit, and 2x2 means from scale to scale (the last row
-    or column of an odd size counts twice, as in the authors' code). torchmetrics, whose data agree where all channels
-    are equal and the size is a multiple of 16, takes the mean over the channels at each scale.
+    or column of an odd size counts twice, as in the authors' code). torchmetrics differs: it takes the mean over the
+    channels at each scale, mirrors the border of the last one, and leaves the last row or column of odd sizes out.
 
     Args:
         prediction: (…,H,W,3) uint8, or floating in [0,1].
