@@ -171,23 +171,30 @@ def ssim(
     return values
 
 
-def ms_ssim(prediction: Pixels, truth: Pixels, *, precision: Precision = "double") -> NDArray[np.float64]:
+def ms_ssim(
+    prediction: Pixels, truth: Pixels, *, precision: Precision = "double", mask: Mask | None = None
+) -> NDArray[np.float64]:
     """Structural similarity over five scales in [0,1], (…) float64: per channel, then the mean over the channels.
 
     Wang, Simoncelli and Bovik 2003, "Multiscale structural similarity for image quality assessment", equation 7, with
     its weights, 11x11 Gaussian windows of sigma 1.5 where they fit, and 2x2 means from scale to scale (the last row
-    or column of an odd size counts twice, as in the authors' code).
+    or column of an odd size counts twice, as in the authors' code). torchmetrics differs: it takes the mean over the
+    channels at each scale, mirrors the border of the last one, and leaves the last row or column of odd sizes out.
 
     Args:
         prediction: (…,H,W,3) uint8, or floating in [0,1].
         truth: the same.
         precision: `double` or `single`.
+        mask: (…,H,W) bool, the pixels that count: at each scale the mean is over the places there, as in `ssim`. A
+            pixel of a smaller scale counts when all the pixels that it is the mean of do.
 
     Raises:
         ContractBroken: shapes or types that differ or are others, or floats outside [0,1].
-        NfbenchError: an image with fewer than 161 pixels on a side, or a precision that is none.
+        NfbenchError: an image with fewer than 161 pixels on a side, a precision that is none, or a mask that is empty
+            or, at some scale, leaves no place where the window fits.
     """
     _check_pair(prediction, truth)
+    _check_mask(mask, prediction)
     family.check_precision(precision)
     height, width = prediction.shape[-3:-1]
     least = family.smallest_of_scales()
@@ -197,20 +204,31 @@ def ms_ssim(prediction: Pixels, truth: Pixels, *, precision: Precision = "double
             "Five scales leave no room for the window; use SSIM.",
         )
 
-    def one(x: Pixels, y: Pixels, _: Mask | None) -> float:
+    def one(x: Pixels, y: Pixels, valid: Mask | None) -> float:
         peak = 255.0 if x.dtype == np.uint8 else 1.0
-        return float(family.several_scales(x, y, peak=peak, precision=precision).mean())
+        if valid is None:
+            return float(family.several_scales(x, y, peak=peak, precision=precision).mean())
+        return _masked_scales(x, y, valid, peak, precision)
 
-    return _each(one, prediction, truth, None)
+    values = _each(one, prediction, truth, mask)
+    if np.isnan(values).any():
+        raise NfbenchError(
+            f"The mask of image {_first(np.isnan(values))} holds, at some scale, no pixel whose window fits.",
+            "Leave masked MS-SSIM out for such an image; SSIM needs less room.",
+        )
+    return values
 
 
 def lpips(
     prediction: Pixels,
     truth: Pixels,
     *,
-    net: Literal["alex", "vgg"] = "alex",
+    net: Literal["alex", "vgg", "squeeze"] = "alex",
+    version: Literal["0.1", "0.0"] = "0.1",
     weights: Path | None = None,
     device: str = "cpu",
+    mask: Mask | None = None,
+    normalised: bool = True,
 ) -> NDArray[np.float64]:
     """Learned perceptual distance, (…) float64, 0 where equal; see nfbench.harness.lpips, which this imports.
 
@@ -218,17 +236,36 @@ def lpips(
         prediction: (…,H,W,3) uint8, or floating in [0,1].
         truth: the same.
         net: the network.
+        version: of the weights of its channels; 0.0 is the first release, whose input is not scaled.
         weights: a file with its weights; the files of torchvision in the torch hub cache when left out.
         device: where it is computed.
+        mask: (…,H,W) bool, the pixels that count: the mean is over the distances there, brought to the image's size.
+        normalised: bring images to [-1,1], as the network expects; papers have left this out by oversight.
 
     Raises:
         ContractBroken: shapes or types that differ or are others, or floats outside [0,1].
         DataMissing: the weights are not there and cannot be fetched.
+        NfbenchError: images too small for the network, an empty mask, or a network or version that is not known.
     """
     _check_pair(prediction, truth)
+    _check_mask(mask, prediction)
     from nfbench.harness import lpips as network
 
-    return network.distance(network.load(net, weights, device), prediction, truth)
+    model = network.load(net, weights, device, version)
+    return network.distance(model, prediction, truth, mask, normalised=normalised)
+
+
+def _masked_scales(x: Pixels, y: Pixels, valid: Mask, peak: float, precision: Precision) -> float:
+    """MS-SSIM of one pair over the valid pixels (H,W) of each scale; NaN where one has no place for the window."""
+    score = np.ones(3)
+    for scale, weight in enumerate(family.SCALE_WEIGHTS, 1):
+        last = scale == len(family.SCALE_WEIGHTS)
+        value = family.similarity(x, y, family.GAUSSIAN, peak=peak, precision=precision, mask=valid, luminance=last)
+        score *= np.maximum(value, 0) ** weight  # a negative mean has no real power
+        if not last:
+            x, y = family.downsample(x, 2), family.downsample(y, 2)
+            valid = family.downsample(valid, 2) == 1
+    return float(score.mean())
 
 
 def _check_pair(prediction: Pixels, truth: Pixels) -> None:

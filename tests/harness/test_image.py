@@ -1,13 +1,35 @@
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy.signal import convolve2d
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nfbench.harness import image
 from nfbench.harness.errors import ContractBroken, NfbenchError
+
+
+@pytest.fixture(scope="module")
+def torchmetrics():
+    """torchmetrics, which imports torchvision, whose compiled part this machine may not be able to load."""
+    library = None
+    if "torchvision" not in sys.modules:
+        spec = importlib.util.find_spec("torchvision")
+        try:
+            torch.ops.load_library(Path(spec.submodule_search_locations[0]) / "_C.so")
+        except OSError:
+            library = torch.library.Library("torchvision", "DEF")
+            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from torchmetrics.functional import image as reference
+
+    yield reference
+    del library
 
 
 def noisy_pair(shape, seed=0):
@@ -122,7 +144,7 @@ def test_masked_psnr_divides_by_the_masked_pixels_alone():
     np.testing.assert_array_equal(image.psnr(prediction, truth, mask=np.ones_like(mask)), image.psnr(prediction, truth))
 
 
-@pytest.mark.parametrize("metric", [image.psnr, image.ssim])
+@pytest.mark.parametrize("metric", [image.psnr, image.ssim, image.ms_ssim, image.lpips])
 def test_masks_are_checked(metric):
     pair = noisy_pair((2, 20, 20, 3))
     empty = np.ones((2, 20, 20), bool)
@@ -194,6 +216,99 @@ def test_ssim_refuses_windows(bad):
 def test_ssim_refuses_images_smaller_than_the_window():
     with pytest.raises(NfbenchError, match="12x10"):
         image.ssim(*noisy_pair((10, 12, 3)))
+
+
+def uneven_pair(height, width, seed=0):
+    """An uneven image with noise that grows to the right, and the image: uint8."""
+    y, x = np.mgrid[:height, :width]
+    truth = np.stack([0.5 + 0.4 * np.sin(x * f / 9) * np.cos(y / (5 + f)) for f in (1, 2, 3)], axis=-1)
+    noise = np.random.default_rng(seed).normal(0, 0.2, truth.shape) * (x / width)[..., None]
+    return tuple(np.rint(np.clip(a, 0, 1) * 255).astype(np.uint8) for a in (truth + noise, truth))
+
+
+def halved(a, reduce):
+    """2x2 blocks of an image or a mask reduced to one; those at the end of an odd side have fewer pixels."""
+    height, width = a.shape[:2]
+    rows, columns = range(0, height, 2), range(0, width, 2)
+    return np.array([[reduce(a[i : i + 2, j : j + 2]) for j in columns] for i in rows])
+
+
+def slow_masked_ms_ssim(x, y, mask):
+    """Equation 7 of Wang et al. 2003 over the valid pixels of each scale, by plain convolutions."""
+    d = np.arange(-5, 6)
+    window = np.exp(-(d[:, None] ** 2 + d[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def mean(a):
+        return np.stack([convolve2d(a[..., c], window, mode="valid") for c in range(3)], axis=-1)
+
+    x, y = x / 255, y / 255
+    score = np.ones(3)
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        mx, my = mean(x), mean(y)
+        similarity = (2 * (mean(x * y) - mx * my) + 9e-4) / (mean(x * x) - mx**2 + mean(y * y) - my**2 + 9e-4)
+        if scale == 4:
+            similarity *= (2 * mx * my + 1e-4) / (mx**2 + my**2 + 1e-4)
+        score *= np.maximum(similarity[mask[5:-5, 5:-5]].mean(axis=0), 0) ** weight
+        x, y = (halved(a, lambda block: block.mean((0, 1))) for a in (x, y))
+        mask = halved(mask, np.all)
+    return score.mean()
+
+
+@pytest.mark.parametrize("size", [(176, 208), (181, 243)])
+def test_masked_ms_ssim_equals_its_definition(size):
+    x, y = uneven_pair(*size)
+    mask = np.ones(size, bool)
+    mask[:, : size[1] // 3] = False
+    mask[40:43, 200:] = False
+    mask[100, 100] = False
+    expected = slow_masked_ms_ssim(x, y, mask)
+    assert image.ms_ssim(x, y, mask=mask) == pytest.approx(expected, abs=1e-11)
+    assert image.ms_ssim(x / 255, y / 255, mask=mask) == pytest.approx(expected, abs=1e-11)
+    assert image.ms_ssim(x, y, mask=mask, precision="single") == pytest.approx(expected, abs=3e-6)
+    assert image.ms_ssim(x, y, mask=mask, precision="single") != image.ms_ssim(x, y, mask=mask)
+    assert image.ms_ssim(x, y) != pytest.approx(expected, abs=1e-3)
+
+
+def test_ms_ssim_over_all_pixels_needs_no_mask():
+    pairs = [uneven_pair(170, 180, seed) for seed in range(2)]
+    x, y = (np.stack(a) for a in zip(*pairs, strict=True))
+    full = np.ones((2, 170, 180), bool)
+    np.testing.assert_allclose(image.ms_ssim(x, y, mask=full), image.ms_ssim(x, y), rtol=1e-12)
+    part = full.copy()
+    part[0, :, :60] = False
+    value = image.ms_ssim(x, y, mask=part)
+    assert value.shape == (2,)
+    assert value[0] == image.ms_ssim(x[0], y[0], mask=part[0])
+    assert value[1] == image.ms_ssim(x[1], y[1], mask=full[1])
+
+
+def test_masked_ms_ssim_of_a_negative_is_zero():
+    _, y = uneven_pair(165, 165)
+    assert image.ms_ssim(255 - y, y, mask=np.ones((165, 165), bool)) == 0
+
+
+def test_masked_ms_ssim_needs_room_at_every_scale():
+    x, y = (np.stack([a, a]) for a in uneven_pair(176, 176))
+    mask = np.ones((2, 176, 176), bool)
+    mask[1, ::16] = False  # leaves no whole block of 16x16
+    with pytest.raises(NfbenchError, match="mask of image 1 holds, at some scale, no pixel whose window fits"):
+        image.ms_ssim(x, y, mask=mask)
+    mask[1, 80] = True  # row 5 of 11 at the last scale: the only place where the window fits
+    assert np.isfinite(image.ms_ssim(x, y, mask=mask)).all()
+
+
+def test_ms_ssim_equals_torchmetrics_but_for_its_border(torchmetrics):
+    """Grey, and of a multiple of 16 pixels: it takes the mean over channels at each scale and cuts odd sizes."""
+    x, y = (a[..., 1:2].repeat(3, -1) for a in uneven_pair(176, 240))
+    tensors = [torch.from_numpy(a / 255).permute(2, 0, 1)[None] for a in (x, y)]
+    whole = torchmetrics.multiscale_structural_similarity_index_measure(*tensors, data_range=1.0, normalize="relu")
+    # at the last scale its mean takes in windows that reach over the border, into a mirrored image
+    smallest = [torch.nn.functional.avg_pool2d(tensor, 16) for tensor in tensors]
+    _, places = torchmetrics.structural_similarity_index_measure(*smallest, data_range=1.0, return_full_image=True)
+    border = float(places.mean() / places[..., 5:-5, 5:-5].mean()) ** 0.1333
+    assert image.ms_ssim(x, y) == pytest.approx(whole.item() / border, abs=1e-9)
+    assert border != pytest.approx(1, abs=1e-5)
 
 
 def test_import_leaves_torch_and_numba_alone():

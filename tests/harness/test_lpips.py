@@ -1,7 +1,5 @@
-import hashlib
 import importlib.util
-import urllib.error
-import urllib.request
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from nfbench.harness import image, lpips
-from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError
+from nfbench.harness.errors import ContractBroken, NfbenchError
+from nfbench.harness.lpips_networks import NETWORKS
 
-NETS = ("alex", "vgg")
+NETS = ("alex", "vgg", "squeeze")
+VERSIONS = ("0.1", "0.0")
 
 
 def random_trunk(net):
     generator = torch.Generator().manual_seed(0)
-    features = lpips.Lpips(net).features
     return {
         f"features.{name}": torch.randn(p.shape, generator=generator) * (2 / max(p[0].numel(), 8)) ** 0.5
-        for name, p in features.named_parameters()
+        for name, p in NETWORKS[net].trunk().named_parameters()
     }
 
 
@@ -31,8 +29,16 @@ def trunk(request, tmp_path_factory):
     """A network's name, random weights for its trunk, and a file that holds them."""
     state = random_trunk(request.param)
     path = tmp_path_factory.mktemp("weights") / f"{request.param}.pth"
-    torch.save(state | {"classifier.1.weight": torch.zeros(3, 3)}, path)
+    torch.save(state, path)
     return request.param, state, path
+
+
+@pytest.fixture(scope="module")
+def alex(tmp_path_factory):
+    """AlexNet with random weights, and the file that holds them."""
+    path = tmp_path_factory.mktemp("weights") / "alex.pth"
+    torch.save(random_trunk("alex"), path)
+    return lpips.load("alex", path), path
 
 
 @pytest.fixture(scope="module")
@@ -57,23 +63,42 @@ def pair(shape, seed=0):
     return rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_equals_the_lpips_package(trunk, package):
-    net, state, path = trunk
-    with warnings.catch_warnings():
+@pytest.fixture(scope="module")
+def reference(trunk, package):
+    """The package's model with the weights of `trunk`."""
+    net, state, _ = trunk
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it calls torchvision as one used to
-        reference = package.LPIPS(net=net, pnet_rand=True, verbose=False)
-    slices = {k: v for s in range(1, 6) for k, v in getattr(reference.net, f"slice{s}").named_parameters()}
-    assert {f"features.{k}" for k in slices} == set(state)
-    for name, parameter in slices.items():
-        parameter.data.copy_(state[f"features.{name}"])
+        model = package.LPIPS(net=net, pnet_rand=True, verbose=False)
+        slices = [getattr(model.net, f"slice{s + 1}") for s in range(model.net.N_slices)]
+        parameters = {f"features.{k}": v for part in slices for k, v in part.named_parameters()}
+        assert set(parameters) == set(state)
+        for name, parameter in parameters.items():
+            parameter.copy_(state[name])
+    return model
+
+
+@pytest.mark.parametrize(("version", "normalised"), [("0.1", True), ("0.1", False), ("0.0", True)])
+def test_equals_the_lpips_package(trunk, reference, version, normalised):
+    net, _, path = trunk
     prediction, truth = pair((2, 67, 94, 3))
+    first, second = (torch.from_numpy(a).permute(0, 3, 1, 2) / 255 for a in (prediction, truth))
+    heads = Path(sys.modules["lpips"].__file__).parent / "weights" / f"v{version}" / f"{net}.pth"
+    reference.load_state_dict(torch.load(heads, map_location="cpu", weights_only=True), strict=False)
+    reference.version = version
     with torch.no_grad():
-        first, second = (torch.from_numpy(a).permute(0, 3, 1, 2) / 127.5 - 1 for a in (prediction, truth))
-        expected = reference(first, second).flatten().numpy()
-    measured = image.lpips(prediction, truth, net=net, weights=path)
+        reference.spatial = False
+        expected = reference(first, second, normalize=normalised).flatten().numpy()
+        reference.spatial = True
+        maps = reference(first, second, normalize=normalised)[:, 0].double().numpy()
+    choices = {"net": net, "version": version, "weights": path, "normalised": normalised}
+    measured = image.lpips(prediction, truth, **choices)
     assert measured.dtype == np.float64
     np.testing.assert_allclose(measured, expected, atol=1e-6)
     assert expected.min() > 1e-3  # the random network does tell the images apart
+    mask = np.random.default_rng(3).random((2, 67, 94)) < 0.3
+    valid = [m[v].mean() for m, v in zip(maps, mask, strict=True)]
+    np.testing.assert_allclose(image.lpips(prediction, truth, mask=mask, **choices), valid, atol=1e-6)
 
 
 def test_is_a_distance_of_images(trunk):
@@ -82,120 +107,151 @@ def test_is_a_distance_of_images(trunk):
     value = image.lpips(prediction, truth, net=net, weights=path)
     np.testing.assert_allclose(image.lpips(truth, prediction, net=net, weights=path), value, rtol=1e-6)
     np.testing.assert_allclose(image.lpips(prediction / 255, truth / 255, net=net, weights=path), value, atol=1e-6)
-    assert image.lpips(prediction[0], truth[0], net=net, weights=path) == pytest.approx(value[0], rel=1e-6)
+    assert image.lpips(prediction[0], truth[0], net=net, weights=path) == value[0]
+    assert image.lpips(prediction[0], truth[0], net=net, weights=path).shape == ()
     assert image.lpips(truth, truth, net=net, weights=path).tolist() == [0, 0]
 
 
-def test_reads_every_kind_of_file(trunk, tmp_path):
-    net, state, path = trunk
+def test_defaults(alex):
+    model, path = alex
     prediction, truth = pair((40, 48, 3))
-    heads = {f"lin{i}.model.1.weight": torch.ones(1, len(h), 1, 1) for i, h in enumerate(lpips.Lpips(net).heads)}
-    save_file(state, tmp_path / "trunk.safetensors")
-    np.savez(tmp_path / "trunk.npz", **{k: v.numpy() for k, v in state.items()})
-    np.savez(tmp_path / "both.npz", **{k: v.numpy() for k, v in (state | heads).items()})
-    expected = image.lpips(prediction, truth, net=net, weights=path)
-    for name in ("trunk.safetensors", "trunk.npz"):
-        assert image.lpips(prediction, truth, net=net, weights=tmp_path / name) == expected
-    model = lpips.load(net, tmp_path / "both.npz")
-    assert all(bool((head == 1).all()) for head in model.heads)
-    assert lpips.load(net, path) is lpips.load(net, path)
+    value = image.lpips(prediction, truth, net="alex", version="0.1", weights=path, device="cpu", normalised=True)
+    assert image.lpips(prediction, truth, weights=path) == value
+    assert lpips.distance(model, prediction, truth) == value
+    assert lpips.features(model, truth).normalised
+    assert (model.net, model.version, model.device.type) == ("alex", "0.1", "cpu")
 
 
-def test_refuses_the_other_network(trunk):
+def test_versions_and_ranges_differ(alex):
+    _, path = alex
+    prediction, truth = pair((40, 48, 3))
+    choices = [{"version": v, "normalised": n} for v in VERSIONS for n in (True, False)]
+    values = [float(image.lpips(prediction, truth, weights=path, **choice)) for choice in choices]
+    assert len({round(value, 4) for value in values}) == 4
+
+
+def test_a_value_is_the_same_in_any_company(alex):
+    model, _ = alex
+    prediction, truth = pair((2, 2, 40, 48, 3))
+    together = lpips.distance(model, prediction, truth)
+    assert together.shape == (2, 2)
+    for i in np.ndindex(2, 2):
+        assert lpips.distance(model, prediction[i], truth[i]) == together[i]
+        assert lpips.distance_to(model, prediction[i], lpips.features(model, truth[i])) == together[i]
+
+
+def test_features_of_a_repeated_truth_are_computed_once(alex, monkeypatch):
+    model, _ = alex
+    prediction, truth = pair((4, 40, 48, 3))
+    truth = truth[[0, 0, 1, 0]]
+    expected = lpips.distance(model, prediction, truth)
+    seen = []
+    compute = lpips.features
+
+    def counted(model, image, **choices):
+        seen.append(image)
+        return compute(model, image, **choices)
+
+    monkeypatch.setattr(lpips, "features", counted)
+    np.testing.assert_array_equal(lpips.distance(model, prediction, truth), expected)
+    assert len(seen) == 3
+
+
+def test_features_have_unit_length(trunk):
     net, _, path = trunk
-    other = next(n for n in NETS if n != net)
-    with pytest.raises(DataCorrupt, match=rf"weights of {other}: features\.0"):
-        lpips.load(other, path)
+    model = lpips.load(net, path)
+    found = lpips.features(model, pair((50, 64, 3))[0], normalised=False)
+    assert (found.net, found.version, found.size, found.normalised) == (net, "0.1", (50, 64), False)
+    assert tuple(tap.shape[2] for tap in found.taps) == NETWORKS[net].widths
+    for tap in found.taps:
+        assert tap.dtype == torch.float32
+        assert tap.is_contiguous()
+        lengths = tap.norm(dim=2)
+        assert ((lengths - 1).abs().minimum(lengths) < 1e-5).all()
 
 
-def test_refuses_files_that_are_no_weights(tmp_path):
-    with pytest.raises(DataMissing):
-        lpips.load("alex", tmp_path / "none.pth")
-    for name in ("text.pth", "text.npz", "text.safetensors", "text.doc"):
-        (tmp_path / name).write_text("these are no weights, and not a pickle either")
-        with pytest.raises(DataCorrupt, match=name):
-            lpips.load("alex", tmp_path / name)
+def test_large_images_are_compared_block_by_block(alex, monkeypatch):
+    model, _ = alex
+    prediction, truth = pair((70, 90, 3))
+    expected = lpips.distance(model, prediction, truth)
+    monkeypatch.setattr(lpips, "_BLOCK", 3 * 384 + 5)
+    assert lpips.distance(model, prediction, truth) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_full_mask_is_the_mean_of_the_enlarged_maps(alex):
+    model, _ = alex
+    prediction, truth = pair((63, 63, 3))
+    full = np.ones((63, 63), bool)
+    left = full.copy()
+    left[:, 20:] = False
+    whole, part, rest = (lpips.distance(model, prediction, truth, mask) for mask in (full, left, ~left))
+    assert whole == pytest.approx((20 * part + 43 * rest) / 63, rel=1e-6)
+    assert part != pytest.approx(rest, rel=1e-3)
+
+
+def test_masks_are_checked(alex):
+    model, path = alex
+    prediction, truth = pair((2, 40, 48, 3))
+    known = lpips.features(model, truth[0])
+    empty = np.ones((2, 40, 48), bool)
+    empty[1] = False
+    with pytest.raises(NfbenchError, match="mask of image 1 is empty"):
+        image.lpips(prediction, truth, weights=path, mask=empty)
+    with pytest.raises(NfbenchError, match="mask of an image is empty"):
+        lpips.distance_to(model, prediction[0], known, empty[1])
+    for mask in (np.ones((2, 40, 48), np.uint8), np.ones((2, 40, 47), bool)):
+        with pytest.raises(ContractBroken, match=r"The mask is (uint8|bool)"):
+            image.lpips(prediction, truth, weights=path, mask=mask)
+        with pytest.raises(ContractBroken, match=r"The mask is (uint8|bool) .*image \(40, 48\)"):
+            lpips.distance_to(model, prediction[0], known, mask[0])
+
+
+def test_features_of_another_model_or_size_are_refused(alex):
+    model, path = alex
+    prediction, truth = pair((40, 48, 3))
+    older = lpips.load("alex", path, "cpu", "0.0")
+    with pytest.raises(
+        ContractBroken, match=r"of alex 0\.0 on 48x40 pixels; the model is alex 0\.1, the prediction 48x40"
+    ):
+        lpips.distance_to(model, prediction, lpips.features(older, truth))
+    with pytest.raises(ContractBroken, match="the prediction 47x40"):
+        lpips.distance_to(model, prediction[:, :47], lpips.features(model, truth))
+
+
+def test_the_digest_is_of_the_weights(alex, tmp_path):
+    model, _ = alex
     state = random_trunk("alex")
-    state["features.3.bias"][2] = torch.nan
-    torch.save(state, tmp_path / "nan.pth")
-    with pytest.raises(DataCorrupt, match=r"features\.3\.bias"):
-        lpips.load("alex", tmp_path / "nan.pth")
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(DataCorrupt, match=r"list\.pth"):
-        lpips.load("alex", tmp_path / "list.pth")
-
-
-def test_picks_the_file_of_the_network(tmp_path):
-    alex, vgg, other = (tmp_path / f"{name}.pth" for name in ("a", "v", "other"))
-    torch.save(random_trunk("alex"), alex)
-    torch.save(random_trunk("vgg"), vgg)
-    torch.save({"conv.weight": torch.zeros(3)}, other)
-    assert [lpips.weights_for(net, [alex, vgg]) for net in NETS] == [alex, vgg]
-    assert lpips.weights_for("vgg", [alex]) is lpips.weights_for("vgg", []) is None
-    with pytest.raises(DataCorrupt, match=r"other\.pth holds the weights of none"):
-        lpips.weights_for("alex", [alex, other])
-
-
-def test_unpickles_nothing(tmp_path):
-    torch.save({"features.0.weight": Path("code")}, tmp_path / "code.pth")
-    with pytest.raises(DataCorrupt, match=r"code\.pth"):
-        lpips.load("alex", tmp_path / "code.pth")
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    lpips._fetch.cache_clear()
-    yield tmp_path / "checkpoints"
-    lpips._fetch.cache_clear()
-
-
-def test_offline_says_what_is_missing_and_tries_once(hub, monkeypatch):
-    tries = []
-
-    def refuse(address, timeout):
-        tries.append((address, timeout))
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    assert lpips.find_weights("vgg") is None
-    for _ in range(2):
-        with pytest.raises(DataMissing, match="no network") as caught:
-            lpips.load("vgg")
-        assert str(hub) in caught.value.hint
-        assert "vgg16-397923af.pth" in caught.value.hint
-    assert len(tries) == 1
-    assert tries[0][1] <= 10
-
-
-def test_refuses_a_cached_or_fetched_file_that_is_not_genuine(hub, tmp_path, monkeypatch):
-    (tmp_path / "sent").write_bytes(b"not the weights")
-    monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: (tmp_path / "sent").open("rb"))
-    with pytest.raises(DataMissing, match="SHA-256"):
-        lpips.load("alex")
-    assert list(hub.iterdir()) == []
-    (hub / "alexnet-owt-7be5be79.pth").write_bytes(b"not the weights")
-    assert lpips.find_weights("alex") == hub / "alexnet-owt-7be5be79.pth"
-    with pytest.raises(DataCorrupt, match="SHA-256"):
-        lpips.load("alex")
-
-
-def test_fetches_what_the_server_has(hub, tmp_path, monkeypatch):
-    (tmp_path / "sent").write_bytes(b"genuine")
-    digest = hashlib.sha256(b"genuine").hexdigest()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: (tmp_path / "sent").open("rb"))
-    assert lpips._fetch(hub / f"some-{digest[:8]}.pth") == ""
-    assert [p.read_bytes() for p in hub.iterdir()] == [b"genuine"]
+    torch.save(state | {"extra": torch.zeros(1)}, tmp_path / "same.pth")
+    state["features.10.bias"][0] += 1
+    torch.save(state, tmp_path / "other.pth")
+    assert len(model.digest) == 64
+    assert lpips.load("alex", tmp_path / "same.pth").digest == model.digest
+    assert lpips.load("alex", tmp_path / "other.pth").digest != model.digest
 
 
 def test_refuses_small_images_and_unknown_networks(trunk):
     net, _, path = trunk
-    least = {"alex": 31, "vgg": 16}[net]
+    least = {"alex": 31, "vgg": 16, "squeeze": 17}[net]
     assert np.isfinite(image.lpips(*pair((least, least, 3)), net=net, weights=path))
-    with pytest.raises(NfbenchError, match=f"{least - 1}x50"):
-        image.lpips(*pair((50, least - 1, 3)), net=net, weights=path)
-    with pytest.raises(NfbenchError, match="squeeze"):
-        image.lpips(*pair((50, 50, 3)), net="squeeze", weights=path)
+    for shape, words in (((50, least - 1, 3), f"{least - 1}x50"), ((least - 1, 50, 3), f"50x{least - 1}")):
+        with pytest.raises(NfbenchError, match=f"{net} needs images of {least}x{least} .* {words}"):
+            image.lpips(*pair(shape), net=net, weights=path)
+    with pytest.raises(NfbenchError, match="no network 'resnet'") as caught:
+        lpips.load("resnet", path)
+    assert "alex, vgg, squeeze" in caught.value.hint
+    with pytest.raises(NfbenchError, match=r"no version '0\.2'"):
+        lpips.load(net, path, "cpu", "0.2")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_agrees_with_the_processor(trunk):
+    net, _, path = trunk
+    prediction, truth = pair((2, 67, 94, 3))
+    for mask in (None, np.random.default_rng(3).random((2, 67, 94)) < 0.3):
+        expected = image.lpips(prediction, truth, net=net, weights=path, mask=mask)
+        found = [image.lpips(prediction, truth, net=net, weights=path, mask=mask, device="cuda") for _ in range(2)]
+        np.testing.assert_array_equal(*found)
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
 def test_published_values(real_data):
