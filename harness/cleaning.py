@@ -23,7 +23,8 @@ def largest_component(mesh: Mesh, by: Measure = "area") -> Mesh:
     """The largest connected part of a mesh, without the vertices that it does not use; the first of equal ones.
 
     Two faces are connected where they share an edge that no third face shares, vertices at the same place being one:
-    as trimesh's `split(only_watertight=False)`, which IDR, VolSDF and NeuS call.
+    as trimesh's `split(only_watertight=False)`, which IDR, VolSDF and NeuS call. Recent versions of that also close
+    holes of three and four edges; here nothing is added.
 
     Args:
         mesh: a mesh with faces.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,9 +146,10 @@ def _ply_text(path: Path, vertices: _Element, offset: int, lines: int, wanted: t
         for _ in range(lines):
             file.readline()
         try:
-            columns = np.loadtxt(
-                file, comments=None, usecols=[names.index(w) for w in wanted], max_rows=vertices.count, ndmin=2
-            )
+            with warnings.catch_warnings(action="ignore"):  # about empty lines, which the count below tells of
+                columns = np.loadtxt(
+                    file, comments=None, usecols=[names.index(w) for w in wanted], max_rows=vertices.count, ndmin=2
+                )
         except ValueError as error:
             raise DataCorrupt(f"{path}: a vertex cannot be read: {error}", "Write it again.") from error
     if len(columns) != vertices.count:
@@ -167,7 +169,8 @@ def _check_room(path: Path, count: int, each: int, there: int) -> None:
 
 def _read_text(path: Path) -> NDArray[np.floating]:
     try:
-        return np.loadtxt(path, ndmin=2)
+        with warnings.catch_warnings(action="ignore"):  # about no lines at all, which the shape tells of
+            return np.loadtxt(path, ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
         raise DataCorrupt(f"{path} cannot be read as XYZ: {error}", "Give lines of three or of six numbers.") from error
 
