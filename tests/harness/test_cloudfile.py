@@ -238,7 +238,7 @@ def test_arrays_that_are_no_clouds_are_named(tmp_path):
 
 
 def test_files_that_are_no_clouds_are_named(tmp_path):
-    with pytest.raises(Unsupported, match="'.pcd'"):
+    with pytest.raises(Unsupported, match=r"'\.pcd'"):
         read_cloud(tmp_path / "a.pcd")
     with pytest.raises(DataMissing, match=r"no point cloud .*a\.xyz"):
         read_cloud(tmp_path / "a.xyz")

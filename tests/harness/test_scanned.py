@@ -73,6 +73,7 @@ def test_distances_of_the_cutoff_and_more_are_left_out_not_clipped():
     assert found.to_prediction.tolist() == [1]
     assert dtu(prediction, truth, EVERYWHERE, cutoff=20.1).to_truth.tolist() == [1, 20, pytest.approx(20)]
     assert dtu(prediction, truth, EVERYWHERE, cutoff=1.5).chamfer_l1_mean() == 1
+    assert dtu(truth[:1], prediction, EVERYWHERE).to_prediction.tolist() == [1, pytest.approx(20)]
 
 
 def test_a_hole_costs_completeness_only_and_beyond_the_cutoff_nothing():

@@ -110,11 +110,11 @@ def test_files_of_another_format_are_named(tmp_path):
             read_dtu_truth(tmp_path, 24)
     header = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM"
     path.write_bytes(header + b"\x89HDF\r\n\x1a\n" + bytes(512))
-    with pytest.raises(Unsupported, match="7.3"):
+    with pytest.raises(Unsupported, match=r"7\.3"):
         read_dtu_truth(tmp_path, 24)
 
 
 def test_a_scan_without_points_is_named(tmp_path):
     write(tmp_path, vertices=np.empty((0, 3)))
-    with pytest.raises(DataCorrupt, match="stl024_total.ply holds no points"):
+    with pytest.raises(DataCorrupt, match=r"stl024_total\.ply holds no points"):
         read_dtu_truth(tmp_path, 24)

@@ -99,7 +99,7 @@ def test_crops_that_are_none_are_named(tmp_path, changes, word):
 def test_crops_that_lack_something_are_named(tmp_path, missing):
     path = tmp_path / "crop.json"
     path.write_text(json.dumps({k: v for k, v in CROP.items() if k != missing}))
-    with pytest.raises(DataCorrupt, match="crop.json"):
+    with pytest.raises(DataCorrupt, match=r"crop\.json"):
         read_crop(path)
 
 
@@ -154,5 +154,5 @@ def test_matrices_that_are_no_alignments_are_named(tmp_path, matrix, word):
 @pytest.mark.parametrize("text", ["1 2 3 4\n5 6", "a b\nc d", ""])
 def test_text_that_is_no_matrix_is_named(tmp_path, text):
     (tmp_path / "trans.txt").write_text(text)
-    with pytest.raises(DataCorrupt, match="trans.txt"):
+    with pytest.raises(DataCorrupt, match=r"trans\.txt"):
         read_alignment(tmp_path / "trans.txt")
