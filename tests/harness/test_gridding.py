@@ -164,6 +164,7 @@ def test_the_farthest_points_that_can_be_binned():
     pair = np.array([[0, 0, 0], [cells - 4, cells - 4, cells - 4.0]])
     assert len(thin(pair, 1.0, 0)) == 2
     assert len(voxel_downsample(pair, 1.0)) == 2
+    assert len(thin(pair + 2e6, 1.0, 0)) == len(voxel_downsample(pair + 2e6, 1.0)) == 2
     with pytest.raises(ContractBroken):
         thin(pair + [[0], [4]], 1.0, 0)
     with pytest.raises(ContractBroken):

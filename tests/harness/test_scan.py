@@ -19,6 +19,7 @@ def test_volume_holds_what_it_is_given():
     assert isinstance(made.cell, float)
     assert made.box.tolist() == [[10, 20, 30], [14, 26, 38]]
     assert made.cell == 2
+    assert volume(cell=0.5).observed(np.array([[10.2, 20.2, 30.2], [10.3, 20.3, 30.3]])).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
