@@ -1,0 +1,200 @@
+"""Point-cloud files: PLY, XYZ and NPY read with every count checked before memory is taken."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.scene import Points
+
+FORMATS = (".ply", ".xyz", ".npy")
+
+_HEADER = 1 << 16  # bytes in which a PLY header has to end
+_PLY_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
+_PLY_TYPES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
+}
+_PLACE, _NORMAL = ("x", "y", "z"), ("nx", "ny", "nz")
+_UNIT = 1e-2  # by how much the length of a normal written with few digits may differ from 1
+
+
+def read_cloud(path: Path) -> Points:
+    """The Points in a PLY (ASCII or binary), XYZ or NPY file, with normals where it has them; there may be none.
+
+    PLY: the properties x y z, and nx ny nz, of the element `vertex`; faces and colours are left aside. XYZ: lines of
+    three numbers, or of six with a unit normal; `#` starts a comment. NPY: an (N,3) or (N,6) array, likewise.
+
+    Raises:
+        DataMissing: no such file.
+        DataCorrupt: empty, truncated, of another format than its name, or with values that are not finite.
+        Unsupported: another ending, or a PLY that has lists before or among its vertices.
+    """
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise Unsupported(f"{path}: point clouds are not read from {kind!r} files.", f"Convert it to one of {FORMATS}.")
+    if not path.is_file():
+        raise DataMissing(f"There is no point cloud {path}.", "Check the path.")
+    if not path.stat().st_size:
+        raise DataCorrupt(f"{path} is empty: 0 bytes.", "Write or fetch it again.")
+    if kind == ".ply":
+        columns = _read_ply(path)
+    else:
+        columns = _read_npy(path) if kind == ".npy" else _read_text(path)
+        _check_columns(path, columns)
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold is found to be infinite
+            return Points(columns[:, :3], columns[:, 3:6] if columns.shape[1] == 6 else None)
+    except DataCorrupt as error:
+        raise DataCorrupt(f"{path}: {error.message}", "Mend the cloud, or write it again.") from error
+
+
+@dataclass
+class _Element:
+    """One element of a PLY header: its properties by name and type; the type of a list is None."""
+
+    name: str
+    count: int
+    properties: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def lists(self) -> bool:
+        return None in self.properties.values()
+
+    def dtype(self, order: str) -> np.dtype[np.void]:
+        return np.dtype([(name, order + kind) for name, kind in self.properties.items() if kind])
+
+
+def _read_ply(path: Path) -> NDArray[np.floating]:
+    """(N,3) or (N,6) places, and normals, of the vertices in a PLY file."""
+    form, elements, offset = _ply_header(path)
+    before: list[_Element] = []
+    vertices = None
+    for element in elements:
+        if element.name == "vertex":
+            vertices = element
+            break
+        before.append(element)
+    if vertices is None or not set(_PLACE) <= set(vertices.properties):
+        raise DataCorrupt(f"{path} has no vertices with x, y and z.", "A point cloud is needed.")
+    if vertices.lists or (form != "ascii" and any(element.lists for element in before)):
+        raise Unsupported(f"{path} has lists before or among its vertices.", "Write it with plain vertices first.")
+    wanted = _PLACE + (_NORMAL if set(_NORMAL) <= set(vertices.properties) else ())
+    if form == "ascii":
+        _check_room(path, vertices.count, 2 * len(vertices.properties), path.stat().st_size - offset + 1)
+        lines = sum(element.count for element in before)
+        return _ply_text(path, vertices, offset, lines, wanted)
+    order = _PLY_ORDERS[form]
+    offset += sum(element.count * element.dtype(order).itemsize for element in before)
+    rows = vertices.dtype(order)
+    _check_room(path, vertices.count, rows.itemsize, path.stat().st_size - offset)
+    if not vertices.count:
+        return np.empty((0, len(wanted)))
+    table = np.memmap(path, rows, "r", offset, (vertices.count,))
+    columns = np.empty((vertices.count, len(wanted)), np.float32)
+    with np.errstate(over="ignore"):
+        for at, name in enumerate(wanted):
+            columns[:, at] = table[name]
+    return columns
+
+
+def _ply_header(path: Path) -> tuple[str, list[_Element], int]:
+    """Format, elements and the offset of the body."""
+    with path.open("rb") as file:
+        start = file.read(_HEADER)
+    if not start.startswith(b"ply"):
+        raise DataCorrupt(f"{path} is not a PLY file: it does not start with 'ply'.", "Check its name.")
+    end = start.find(b"\n", start.find(b"end_header"))
+    if b"end_header" not in start or end < 0:
+        raise DataCorrupt(f"{path}: the PLY header does not end.", "It is truncated: write it again.")
+    form = ""
+    elements: list[_Element] = []
+    for line in start[:end].decode("latin-1").splitlines():
+        match line.split():
+            case ["format", name, _]:
+                form = name
+            case ["element", name, count] if count.isascii() and count.isdigit():
+                elements.append(_Element(name, int(count)))
+            case ["property", kind, name] if elements and kind in _PLY_TYPES:
+                elements[-1].properties[name] = _PLY_TYPES[kind]
+            case ["property", "list", _, _, name] if elements:
+                elements[-1].properties[name] = None
+            case ["format" | "element" | "property", *_]:
+                raise DataCorrupt(f"{path}: the PLY header has the line {line!r}.", "Write it again.")
+    if form not in _PLY_ORDERS:
+        raise DataCorrupt(f"{path}: the PLY header has the format {form!r}.", f"Formats: {', '.join(_PLY_ORDERS)}.")
+    return form, elements, end + 1
+
+
+def _ply_text(path: Path, vertices: _Element, offset: int, lines: int, wanted: tuple[str, ...]) -> NDArray[np.floating]:
+    if not vertices.count:
+        return np.empty((0, len(wanted)))
+    names = list(vertices.properties)
+    with path.open("rb") as file:
+        file.seek(offset)
+        for _ in range(lines):
+            file.readline()
+        try:
+            with warnings.catch_warnings(action="ignore"):  # about empty lines, which the count below tells of
+                columns = np.loadtxt(
+                    file, comments=None, usecols=[names.index(w) for w in wanted], max_rows=vertices.count, ndmin=2
+                )
+        except ValueError as error:
+            raise DataCorrupt(f"{path}: a vertex cannot be read: {error}", "Write it again.") from error
+    if len(columns) != vertices.count:
+        raise DataCorrupt(
+            f"{path} declares {vertices.count} vertices and has {len(columns)}.", "It is truncated: write it again."
+        )
+    return columns
+
+
+def _check_room(path: Path, count: int, each: int, there: int) -> None:
+    if count * each > there:
+        raise DataCorrupt(
+            f"{path} declares {count} vertices, at least {count * each} bytes, and has {max(there, 0)}.",
+            "It is truncated: write it again.",
+        )
+
+
+def _read_text(path: Path) -> NDArray[np.floating]:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about no lines at all, which the shape tells of
+            return np.loadtxt(path, ndmin=2)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataCorrupt(f"{path} cannot be read as XYZ: {error}", "Give lines of three or of six numbers.") from error
+
+
+def _read_npy(path: Path) -> NDArray[np.floating]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the header may declare what is not there
+    except (ValueError, EOFError, OSError) as error:
+        raise DataCorrupt(
+            f"{path} cannot be read as NPY: {error}", "It is truncated, or no array of numbers."
+        ) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DataCorrupt(f"{path} holds no array of numbers.", "Write an (N,3) or (N,6) array with numpy.save.")
+    return array
+
+
+def _check_columns(path: Path, columns: NDArray[np.floating]) -> None:
+    if columns.ndim != 2 or columns.shape[1] not in (3, 6) or (path.suffix.lower() == ".xyz" and not len(columns)):
+        raise DataCorrupt(f"{path} holds an array of shape {columns.shape}, not (N, 3) or (N, 6).", "Write it again.")
+    if columns.shape[1] == 6:
+        off = np.abs(np.linalg.norm(np.asarray(columns[:, 3:], np.float64), axis=1) - 1)
+        if not (off <= _UNIT).all():
+            row = int(np.argmin(off <= _UNIT))
+            raise DataCorrupt(
+                f"{path}: columns 4 to 6 are no unit normal in row {row}: {columns[row, 3:].tolist()}.",
+                "Give unit normals, or leave out the columns (colours, for one).",
+            )
