@@ -40,15 +40,17 @@ class Levels(Data):
 
 
 class Cleaning(Data):
-    """What is removed from a predicted mesh before it is measured.
+    """What is removed from a predicted mesh before it is measured, masks first.
 
     Attributes:
-        keep: `largest-component` by area, or `in-masks`: the vertices that no view's mask, dilated, leaves out.
-        dilation: of the masks, in pixels.
+        dilation: vertices that some view's mask, grown by so many pixels, leaves out; without it, masks are not asked.
+        element: what a mask is grown by: a `disc`, or the `ellipse` of OpenCV.
+        component: keep one component only: that of the largest `area`, or of the most `faces`.
     """
 
-    keep: Literal["largest-component", "in-masks"]
-    dilation: int = Field(default=0, ge=0)
+    dilation: int | None = Field(default=None, ge=0)
+    element: Literal["disc", "ellipse"] = "disc"
+    component: Literal["area", "faces"] | None = None
 
 
 class SurfaceSection(Data):
@@ -67,7 +69,7 @@ class SurfaceSection(Data):
         spacing: of the grid, in the unit of the columns; the same radius thins it.
         frame: the coordinates in which both surfaces are compared: the scene's, or the dataset's original ones.
         within: which points count: all, those in the volume that the scanner `observed`, or those in the `crop`.
-        cutoff: nearest-neighbour distances of this or more are left out of all means.
+        cutoff: nearest-neighbour distances of this or more are left out of all means; for what was `observed`.
         unit: what a length of 1 means in the columns.
         floor_radius: radius, in that unit, of the sphere whose sampling floor `nfbench list protocols` tells.
         columns: column name to metric.
@@ -96,8 +98,8 @@ class SurfaceSection(Data):
             raise ValueError(f"drawing by {self.drawing} {'needs' if self.drawing == 'grid' else 'has no'} spacing")
         if self.within != "everywhere" and self.frame != "original":
             raise ValueError(f"within {self.within} is told in the dataset's coordinates: frame must be original")
-        if self.cutoff is not None and self.within != "observed":
-            raise ValueError("a cutoff belongs to within = observed")
+        if (self.cutoff is not None) != (self.within == "observed"):
+            raise ValueError("within observed needs a cutoff, and nothing else has one")
         return self
 
 

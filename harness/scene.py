@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras
 from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.scan import CropVolume, ObservedVolume
 
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -214,6 +215,8 @@ class Scene:
         hidden: held-out views.
         surface: the true surface: Points with normals, or a Mesh.
         occupancy: query points with true occupancy, for volume IoU.
+        scan: where a scanned surface can be trusted, in the dataset's original coordinates.
+        tolerance: the distance that the dataset gives this scene for precision and recall, original units.
         unit: metres per scene unit, where known.
         frame: (4,4) float64 similarity from scene coordinates to the dataset's original ones.
         background: the sRGB colour in [0,1] behind transparent pixels; the protocol sets it.
@@ -225,6 +228,8 @@ class Scene:
     hidden: Views | None = None
     surface: Points | Mesh | None = None
     occupancy: Points | None = None
+    scan: ObservedVolume | CropVolume | None = None
+    tolerance: float | None = None
     unit: float | None = None
     frame: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     background: tuple[float, float, float] = WHITE
@@ -238,6 +243,6 @@ class Scene:
             raise DataCorrupt(f"Scene {self.name!r}: frame has shape {self.frame.shape}, not (4, 4).")
 
     def seen(self) -> Scene:
-        """The scene as a method gets it: without hidden views, true surface and true occupancy."""
+        """The scene as a method gets it: without hidden views and all that is known of the true surface."""
         box, frame = self.box.copy(), self.frame.copy()  # the harness extracts in the box as it was
-        return replace(self, hidden=None, surface=None, occupancy=None, box=box, frame=frame)
+        return replace(self, hidden=None, surface=None, occupancy=None, scan=None, box=box, frame=frame)
