@@ -12,7 +12,8 @@ from PIL import Image
 from nfbench.harness.errors import NfbenchError
 from nfbench.harness.record import Failure, MethodEntry, Record, Score, TaskEntry, run_folder, write_record
 from nfbench.leaderboards.board import read_boards
-from nfbench.leaderboards.page import page, thumbnail, write_page
+from nfbench.leaderboards.gallery import thumbnail
+from nfbench.leaderboards.page import page, write_page
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 NASTY = '"><script>alert(1)</script>&'

@@ -1,0 +1,64 @@
+"""Column: one column of a board, and the scenes in which it is to be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nfbench.harness.protocol import Protocol
+from nfbench.leaderboards.run import MESH, Run
+from nfbench.leaderboards.statistics import Better
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a board.
+
+    Attributes:
+        summary: defines its metric, where the protocol is registered here.
+        section: `image` or `surface`, what it measures.
+    """
+
+    name: str
+    unit: str
+    better: Better
+    summary: str = ""
+    section: str = "image"
+
+
+def build_columns(shown: Protocol | None, runs: Sequence[Run]) -> tuple[Column, ...]:
+    """The protocol's columns in its order, then others that have scores, by name."""
+    scores = {name: score for run in runs for name, score in run.record.scores.items()}
+    columns: dict[str, Column] = {}
+    if shown is not None:
+        for name in shown.columns():
+            metric = shown.metric(name)
+            columns[name] = Column(name, shown.unit(name), metric.better, metric.summary, metric.section)
+    for name, score in sorted(scores.items()):
+        section = "surface" if any(MESH in run.items.get(name, {}) for run in runs) else "image"
+        columns.setdefault(name, Column(name, score.unit, score.better, section=section))
+    return tuple(columns.values())
+
+
+def wanted_scenes(column: Column, runs: Sequence[Run], scenes: Sequence[str], primary: Column | None) -> list[str]:
+    """The scenes in which the column is to be had, so that a run that fails there has lost it.
+
+    The good runs of the board tell whether a scene has the truth that the column needs: one that can give its section
+    has a score, or has lost the items of one. Where none tells, a scene is like the others of the board; where no run
+    of the board is good, only the section of the `primary` column is sure to be wanted.
+
+    Args:
+        runs: all runs of the board.
+        scenes: all test scenes of the task.
+    """
+    told: dict[str, bool] = {}
+    good = [run for run in runs if run.good]
+    for run in good:
+        record = run.record
+        if column.section in record.unsupported or column.name in record.unmeasured:
+            continue
+        there = column.name in record.scores or bool(run.lost_items(column.section))
+        if there or record.origin != "paper":  # a paper need not tell every column
+            told[record.scene] = there or told.get(record.scene, False)
+    usual = any(told.values()) if good else primary is not None and column.section == primary.section
+    return [scene for scene in scenes if told.get(scene, usual)]
