@@ -43,22 +43,35 @@ def build_columns(shown: Protocol | None, runs: Sequence[Run]) -> tuple[Column, 
 def wanted_scenes(column: Column, runs: Sequence[Run], scenes: Sequence[str], primary: Column | None) -> list[str]:
     """The scenes in which the column is to be had, so that a run that fails there has lost it.
 
-    The good runs of the board tell whether a scene has the truth that the column needs: one that can give its section
-    has a score, or has lost the items of one. Where none tells, a scene is like the others of the board; where no run
-    of the board is good, only the section of the `primary` column is sure to be wanted.
+    The good runs of the board that can give its section tell whether a scene has the truth that the column needs: they
+    have a score there, or they have none though they lost nothing. Where none tells, a scene is like the others of the
+    board. Where no run of the board is good, only the section of the `primary` column is sure to be wanted.
 
     Args:
+        column: the column.
         runs: all runs of the board.
         scenes: all test scenes of the task.
+        primary: the column that ranks, where the board has it.
     """
-    told: dict[str, bool] = {}
     good = [run for run in runs if run.good]
-    for run in good:
-        record = run.record
-        if column.section in record.unsupported or column.name in record.unmeasured:
-            continue
-        there = column.name in record.scores or bool(run.lost_items(column.section))
-        if there or record.origin != "paper":  # a paper need not tell every column
-            told[record.scene] = there or told.get(record.scene, False)
-    usual = any(told.values()) if good else primary is not None and column.section == primary.section
+    able = [run for run in good if column.section not in run.record.unsupported]
+    told: dict[str, bool] = {}
+    for run in able:
+        if column.name in run.record.scores:
+            told[run.record.scene] = True
+        elif _tells_absence(run, column):
+            told.setdefault(run.record.scene, False)
+    if told:
+        usual = any(told.values())
+    elif good:
+        refused = any(column.name in run.record.unmeasured for run in able)
+        usual = not refused and any(run.lost_items(column.section) for run in able)
+    else:
+        usual = primary is not None and column.section == primary.section
     return [scene for scene in scenes if told.get(scene, usual)]
+
+
+def _tells_absence(run: Run, column: Column) -> bool:
+    """Whether a run without a score in the column shows that the scene has no truth for it; a paper may be silent."""
+    refused = column.name in run.record.unmeasured
+    return run.record.origin != "paper" and not refused and not run.lost_items(column.section)

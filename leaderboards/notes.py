@@ -82,8 +82,8 @@ def _penalty_note(board: Board) -> list[str]:
         return []
     means = ", ".join(f"{title(name)} {value}" for name, value in counted.items())
     return [
-        f"{PENALISED} is the penalised mean: what failed or is missing counts as {means}. "
-        "The number that it stands by is the mean of what is valid only."
+        f"{PENALISED} is the penalised mean: what is lost, failed or missing, counts as {means}. "
+        "The other number, where there is one, is the mean of what is valid only."
     ]
 
 
@@ -93,7 +93,7 @@ def _loss_notes(row: Row) -> list[str]:
     for name, value in row.values.items():
         if value.shows_penalised:
             groups.setdefault(losses(value, len(row.seeds)), []).append(title(name))
-    return [f"{row.label}: {text}: {', '.join(names)}." for text, names in groups.items()]
+    return [f"{row.label}: {text} ({', '.join(names)})." for text, names in groups.items()]
 
 
 def _lead_note(board: Board) -> list[str]:

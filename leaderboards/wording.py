@@ -104,20 +104,18 @@ def penalty(value: Value) -> str:
 
 
 def losses(value: Value, seeds: int) -> str:
-    """How much of a column a row has lost: `2 of 8 scenes lost, 1 of 40 items of the others lost`.
+    """How much of a column a row has lost: `2 of 8 scenes lost, and 1 of 40 items of the others`.
 
     Args:
         value: the column's value.
         seeds: how many the row has; with more than one, runs are counted, one for each scene and seed.
     """
     one = "scene" if seeds == 1 else "run"
-    parts = []
-    if value.runs_lost:
-        parts.append(f"{value.runs_lost} of {value.runs} {one}{'s' if value.runs > 1 else ''} lost")
-    if value.items_lost:
-        rest = " of the others" if value.runs_lost else ""
-        parts.append(f"{value.items_lost} of {value.items} items{rest} lost")
-    return ", ".join(parts)
+    items = f"{value.items_lost} of {value.items} items"
+    if not value.runs_lost:
+        return f"{items} lost"
+    runs = f"{value.runs_lost} of {value.runs} {one}{'s' if value.runs > 1 else ''} lost"
+    return f"{runs}, and {items} of the others" if value.items_lost else runs
 
 
 def origin(row: Row) -> str:
