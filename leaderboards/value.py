@@ -42,12 +42,12 @@ class Value:
     over: str
     scenes: dict[str, float]
     complete: bool
-    penalised: float | None = None
-    penalty: float | None = None
-    runs: int = 0
-    runs_lost: int = 0
-    items: int = 0
-    items_lost: int = 0
+    penalised: float | None
+    penalty: float | None
+    runs: int
+    runs_lost: int
+    items: int
+    items_lost: int
 
     @property
     def lossy(self) -> bool:

@@ -23,6 +23,7 @@ def test_columns_know_their_section(put, only):
     sections = {column.name: column.section for column in only().columns}
     assert (sections["psnr"], sections["lpips_vgg"], sections["iou"]) == ("image", "image", "surface")
     put("m", {"psnr": [20], "iou": [0.5]}, task="u", protocol="nobody@9")
+    put("n", {"psnr": [20]}, task="u", protocol="nobody@9")
     assert [(c.name, c.section, c.better) for c in only("u").columns] == [
         ("iou", "surface", "higher"),
         ("psnr", "image", "higher"),
@@ -44,6 +45,14 @@ def test_a_scene_that_no_run_tells_of_is_like_the_others(put, lost):
         put("bad", scene=scene, **FAILED)
     assert lost("bad") == {"psnr": (2, 2), "iou": (2, 2)}
     assert lost("good") == {"psnr": (2, 1), "iou": (2, 1)}
+
+
+def test_a_scene_that_no_run_tells_of_is_like_those_that_have_the_column(put, lost):
+    told = {"protocol": "procedural@1", "penalties": ALL, "scenes": ("a", "b", "c")}
+    put("good", {"psnr": [20], "iou": [0.5]}, scene="a", **told)
+    put("good", {"psnr": [20]}, scene="b", **told)
+    put("bad", scene="c", **FAILED | told)
+    assert lost("bad")["iou"] == (2, 2)  # a and c
 
 
 def test_a_method_without_surfaces_tells_nothing_of_them(put, lost):

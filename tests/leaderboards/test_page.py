@@ -163,12 +163,12 @@ def test_view_names_with_a_slash_have_pictures(tmp_path):
 
 
 def test_what_is_lost_is_told_in_the_cell(put, tmp_path):
-    P = {"penalties": {"psnr": 0.0, "ssim": 0.0}, "scenes": ("a", "b", "c", "d")}
+    told = {"penalties": {"psnr": 0.0, "ssim": 0.0}, "scenes": ("a", "b", "c", "d")}
     for scene in "abcd":
-        put("good", {"psnr": [30, 32]}, scene=scene, **P)
-        put("bad", scene=scene, status="failed", error=Failure(type="E", message="no"), **P)
+        put("good", {"psnr": [30, 32]}, scene=scene, **told)
+        put("bad", scene=scene, status="failed", error=Failure(type="E", message="no"), **told)
     for scene in "abc":
-        put("half", {"psnr": [20, 21]}, scene=scene, **P)
+        put("half", {"psnr": [20, 21]}, scene=scene, **told)
     text = page(read_boards(tmp_path))
     Document(text)
     cells = re.findall(
