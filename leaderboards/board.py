@@ -10,21 +10,13 @@ from pathlib import Path
 from nfbench.harness.errors import NfbenchError, NotFound, RecordInvalid, did_you_mean
 from nfbench.harness.protocol import Protocol, protocol
 from nfbench.harness.record import Record
-from nfbench.leaderboards.row import Row, Value, build_rows
+from nfbench.leaderboards.column import Column, build_columns
+from nfbench.leaderboards.row import Row, build_rows
 from nfbench.leaderboards.run import Run, disagreements, newest, read_records, read_runs
-from nfbench.leaderboards.statistics import Better, Comparison, compare
+from nfbench.leaderboards.statistics import Comparison, compare
+from nfbench.leaderboards.value import Value
 
 _TIE = 1e-9  # relative; means that differ by less differ by rounding
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a board; `summary` defines its metric, where the protocol is registered here."""
-
-    name: str
-    unit: str
-    better: Better
-    summary: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +112,8 @@ def _board(runs: Sequence[Run], problems: Sequence[str]) -> Board:
     runs, doubles = newest(runs)
     wrong = [text for run in runs for text in disagreements(run)]
     scenes = tuple(dict.fromkeys(name for run in runs for name in (*run.record.task.scenes, run.record.scene)))
-    columns = _columns(shown, runs)
-    rows = build_rows(runs, scenes, [column.name for column in columns])
+    columns = build_columns(shown, runs)
+    rows = build_rows(runs, scenes, columns, first.primary)
     return Board(
         task=first.task.name,
         version=first.task.version,
@@ -145,19 +137,6 @@ def _protocol(name: str) -> tuple[Protocol | None, list[str]]:
         return None, [error.message]
 
 
-def _columns(shown: Protocol | None, runs: Sequence[Run]) -> tuple[Column, ...]:
-    """The protocol's columns in its order, then others by name."""
-    scores = {name: score for run in runs for name, score in run.record.scores.items()}
-    columns: dict[str, Column] = {}
-    if shown is not None:
-        for name in shown.columns():
-            metric = shown.metric(name)
-            columns[name] = Column(name, shown.unit(name), metric.better, metric.summary)
-    for name, score in sorted(scores.items()):
-        columns.setdefault(name, Column(name, score.unit, score.better))
-    return tuple(columns.values())
-
-
 def _labelled(rows: Sequence[Row]) -> list[Row]:
     def plain(row: Row) -> str:
         details = ", ".join(filter(None, (row.preset, row.budget)))
@@ -174,19 +153,21 @@ def _ranked(rows: Sequence[Row], primary: str) -> tuple[Row, ...]:
     """The rows with ranks and best values: complete rows by the primary column, then the others by coverage."""
 
     def whole(row: Row) -> bool:
-        complete = 0 < row.expected == row.measured and primary in row.values and row.values[primary].complete
+        value = row.values.get(primary)
+        complete = 0 < row.expected == row.measured and value is not None and value.complete and not value.lossy
         return complete and not math.isnan(row.values[primary].mean)
 
     ranked = sorted(filter(whole, rows), key=lambda row: (_order(row.values[primary]), row.label))
     best: dict[str, float] = {}
     for row in ranked:
         for name, value in row.values.items():
-            if value.complete:
+            if value.complete and not value.lossy:
                 best[name] = min(best.get(name, math.inf), _order(value))
     done: list[Row] = []
     for place, row in enumerate(ranked, start=1):
         tied = bool(done) and _same(_order(done[-1].values[primary]), _order(row.values[primary]))
-        flags = frozenset(n for n, v in row.values.items() if v.complete and _same(_order(v), best[n]))
+        whole_values = {n: v for n, v in row.values.items() if v.complete and not v.lossy}
+        flags = frozenset(n for n, v in whole_values.items() if _same(_order(v), best[n]))
         done.append(replace(row, rank=done[-1].rank if tied else place, best=flags))
     others = sorted((row for row in rows if not whole(row)), key=lambda row: (-row.coverage, row.label))
     return (*done, *others)

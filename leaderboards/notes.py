@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nfbench.leaderboards.board import Board
 from nfbench.leaderboards.row import Row
-from nfbench.leaderboards.wording import is_length, number, title
+from nfbench.leaderboards.wording import PENALISED, is_length, losses, number, penalty, title
 
 _OVER = {
     "scenes": "over scenes (Student's t)",
@@ -25,16 +25,17 @@ def caption(board: Board) -> str:
 
 
 def notes(board: Board, interval: str = "± is half the width of") -> list[str]:
-    """The footnotes: units, intervals, who leads, failed and incomplete rows, columns not measured, problems.
+    """The footnotes: units, intervals, penalties, who leads, failures and gaps of rows, columns not measured, problems.
 
     `interval` begins the sentence that says what the intervals are over.
     """
-    found = [*_unit_notes(board), *_interval_note(board, interval), *_lead_note(board)]
+    found = [*_unit_notes(board), *_interval_note(board, interval), *_penalty_note(board), *_lead_note(board)]
     for row in board.rows:
         found += [f"{row.label}: failed: {text}" for text in _first(row.failures)]
         found += [f"{row.label}: {text}" for text in _first(row.gaps)]
         if row.rank is None:
             found.append(f"{row.label}: not ranked, {_unranked(row, board.primary)}.")
+        found += _loss_notes(row)
         if row.unsupported:
             found.append(f"{row.label}: gives no {' and no '.join(row.unsupported)}, so those columns are empty.")
     reasons: dict[tuple[str, str], list[str]] = {}
@@ -69,6 +70,32 @@ def _interval_note(board: Board, start: str) -> list[str]:
     return [f"{start} the 95 % interval of the mean: {'; '.join(parts)}."]
 
 
+def _penalty_note(board: Board) -> list[str]:
+    """What the penalised means of the rows with losses are, where the board has any."""
+    counted = {
+        column.name: penalty(row.values[column.name])
+        for column in board.columns
+        for row in board.rows
+        if column.name in row.values and row.values[column.name].shows_penalised
+    }
+    if not counted:
+        return []
+    means = ", ".join(f"{title(name)} {value}" for name, value in counted.items())
+    return [
+        f"{PENALISED} is the penalised mean: what is lost, failed or missing, counts as {means}. "
+        "The other number, where there is one, is the mean of what is valid only."
+    ]
+
+
+def _loss_notes(row: Row) -> list[str]:
+    """How much of which columns is lost, columns that lost the same together."""
+    groups: dict[str, list[str]] = {}
+    for name, value in row.values.items():
+        if value.shows_penalised:
+            groups.setdefault(losses(value, len(row.seeds)), []).append(title(name))
+    return [f"{row.label}: {text} ({', '.join(names)})." for text, names in groups.items()]
+
+
 def _lead_note(board: Board) -> list[str]:
     lead = board.lead()
     if lead is None:
@@ -89,4 +116,4 @@ def _lead_note(board: Board) -> list[str]:
 def _unranked(row: Row, primary: str) -> str:
     if row.measured < row.expected or not row.expected:
         return f"{row.measured} of {row.expected} items measured"
-    return f"{title(primary)} is not there for every scene and seed"
+    return f"{title(primary)} is not there for every scene, seed and item"

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nfbench.leaderboards.column import Column, wanted_scenes
 from nfbench.leaderboards.run import Run
-from nfbench.leaderboards.statistics import Better, Interval, Item, bootstrap_interval, mean, t_interval
+from nfbench.leaderboards.statistics import Item, mean
+from nfbench.leaderboards.value import Value, build_value
 
 _NAMED = 3  # how many of many names a gap spells out
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """One column of one row.
-
-    Attributes:
-        mean: over scenes of the mean over seeds of the mean over items.
-        unit: of the mean.
-        better: `higher` or `lower`.
-        interval: 95 % interval of the mean, where it can be told.
-        over: what the interval is over: `scenes` or `seeds` (Student's t) or `items` (bootstrap); empty without one.
-        scenes: scene to the mean over seeds.
-        complete: whether every scene and seed of the row has it.
-    """
-
-    mean: float
-    unit: str
-    better: Better
-    interval: Interval | None
-    over: str
-    scenes: dict[str, float]
-    complete: bool
 
 
 @dataclass(frozen=True)
@@ -65,7 +43,7 @@ class Row:
         gaps: what else is missing of the expected, in words.
         unsupported: `image`, `surface`: what the method cannot give; no failure.
         unmeasured: column to the reason why it was not measured.
-        values: column to value; a column without a value is absent.
+        values: column to value; absent where the row has neither scores nor a penalty.
         best: columns in which no ranked row is better.
     """
 
@@ -103,13 +81,14 @@ class Row:
         return {key: mean(values) for key, values in found.items()}
 
 
-def build_rows(runs: Sequence[Run], scenes: Sequence[str], columns: Sequence[str]) -> list[Row]:
+def build_rows(runs: Sequence[Run], scenes: Sequence[str], columns: Sequence[Column], primary: str) -> list[Row]:
     """One Row for each method, config and origin, unranked and without labels, in the order of the runs.
 
     Args:
         runs: all runs of the board, at most one for each row, scene and seed.
         scenes: all test scenes of the task.
-        columns: the names of the columns that rows may have values in.
+        columns: those that rows may have values in.
+        primary: the name of the column that ranks.
     """
     known: dict[tuple[str, ...], int] = {}
     groups: dict[tuple[str, ...], list[Run]] = {}
@@ -118,14 +97,21 @@ def build_rows(runs: Sequence[Run], scenes: Sequence[str], columns: Sequence[str
         key = (record.scene, *sorted(record.unsupported))
         known[key] = max(known.get(key, 0), run.expected)
         groups.setdefault((record.method.name, record.method.hash, record.origin), []).append(run)
-    return [_row(group, scenes, columns, known) for group in groups.values()]
+    first = next((column for column in columns if column.name == primary), None)
+    wanted = {column: wanted_scenes(column, runs, scenes, first) for column in columns}
+    return [_row(group, scenes, wanted, known) for group in groups.values()]
 
 
-def _row(runs: list[Run], scenes: Sequence[str], columns: Sequence[str], known: Mapping[tuple[str, ...], int]) -> Row:
+def _row(
+    runs: list[Run],
+    scenes: Sequence[str],
+    wanted: Mapping[Column, Sequence[str]],
+    known: Mapping[tuple[str, ...], int],
+) -> Row:
     method = runs[0].record.method
     seeds = sorted({run.record.seed for run in runs})
     measured, expected = _count_items(runs, scenes, seeds, known)
-    values = {column: _value(column, runs, scenes, seeds) for column in columns}
+    values = {column.name: build_value(column, runs, scenes, seeds, there) for column, there in wanted.items()}
     return Row(
         name=method.name,
         preset=method.preset,
@@ -200,35 +186,6 @@ def _place(run: Run) -> str:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
     return "; ".join(names[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _value(column: str, runs: Sequence[Run], scenes: Sequence[str], seeds: Sequence[int]) -> Value | None:
-    good = [r for r in runs if r.good and column in r.record.scores]
-    good = [r for r in good if not math.isnan(r.record.scores[column].mean)]
-    if not good:
-        return None
-    score = good[0].record.scores[column]
-    per_scene: dict[str, dict[int, float]] = {scene: {} for scene in scenes}
-    for run in good:
-        per_scene[run.record.scene][run.record.seed] = run.record.scores[column].mean
-    means = {scene: mean(list(found.values())) for scene, found in per_scene.items() if found}
-    by_seed = list(next(found for found in per_scene.values() if found).values())
-    interval: Interval | None
-    if len(means) >= 2:
-        interval, over = t_interval(list(means.values())), "scenes"
-    elif len(by_seed) >= 2:
-        interval, over = t_interval(by_seed), "seeds"
-    else:
-        interval, over = bootstrap_interval(list(good[0].items.get(column, {}).values())), "items"
-    return Value(
-        mean=mean(list(means.values())),
-        unit=score.unit,
-        better=score.better,
-        interval=interval,
-        over=over if interval else "",
-        scenes=means,
-        complete=all(seed in found for found in per_scene.values() for seed in seeds),
-    )
 
 
 def _cost(runs: Sequence[Run]) -> RowCost:

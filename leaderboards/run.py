@@ -16,6 +16,8 @@ from nfbench.leaderboards.statistics import mean
 if TYPE_CHECKING:
     import duckdb
 
+MESH = "mesh.ply"
+"""The item that is the predicted surface; every other item is a view."""
 Items = dict[str, dict[str, float]]
 """Column to item to value."""
 
@@ -37,6 +39,11 @@ class Run:
     def expected(self) -> int:
         """The items that the record wants; a published record wants what it has, one item at least."""
         return self.record.expected or max((score.count for score in self.record.scores.values()), default=0)
+
+    def lost_items(self, section: str) -> list[str]:
+        """The items of `image` or `surface` that are missing or failed."""
+        lost = dict.fromkeys([*self.record.missing, *self.record.failed])
+        return [item for item in lost if (item == MESH) == (section == "surface")]
 
     @property
     def measured(self) -> int:

@@ -12,10 +12,13 @@ from typing import Any
 from nfbench.harness.errors import NotFound, did_you_mean
 from nfbench.leaderboards.board import Board
 from nfbench.leaderboards.notes import caption, notes
-from nfbench.leaderboards.row import Row, Value
-from nfbench.leaderboards.wording import ABSENT, duration, exact, heading, number, origin
+from nfbench.leaderboards.row import Row
+from nfbench.leaderboards.value import Value
+from nfbench.leaderboards.wording import ABSENT, PENALISED, duration, exact, heading, number, origin
 
+_TAIL = f" ({PENALISED} "
 _LEFT = (1, 2)  # method and origin; numbers go to the right
+_LOSSES = ("penalised", "runs", "runs_lost", "items", "items_lost")
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -56,8 +59,9 @@ def _cells(board: Board, mark: Callable[[str], str], escape: Callable[[str], str
         first = [ABSENT if row.rank is None else str(row.rank), row.label, origin(row)]
         scores = []
         for column in columns:
-            text = escape(_score(row.values.get(column.name), column.name == board.primary))
-            scores.append(mark(text) if column.name in row.best else text)
+            value = row.values.get(column.name)
+            text = escape(_score(value, column.name == board.primary))
+            scores.append((mark(text) if column.name in row.best else text) + escape(_penalised(value)))
         times = [duration(row.cost.fit_seconds), duration(row.cost.predict_seconds)]
         last = [f"{row.measured}/{row.expected}", " ".join(map(str, row.seeds)), *times]
         table.append([*map(escape, first), *scores, *map(escape, last)])
@@ -73,11 +77,26 @@ def _score(value: Value | None, with_interval: bool) -> str:
     return text
 
 
+def _penalised(value: Value | None) -> str:
+    """What follows the mean of a column that has lost something."""
+    if value is None or not value.shows_penalised:
+        return ""
+    return f"{_TAIL}{number(value.penalised, value.unit)})"
+
+
+def _aligned(cells: Sequence[str]) -> list[str]:
+    """The cells of a column with the ends of their numbers below each other, whatever follows some of them."""
+    parts = [re.fullmatch(rf"(.*?)(\*?(?:{re.escape(_TAIL)}.*)?)", cell) for cell in cells]
+    tails = [part[2] if part else "" for part in parts]
+    width = max(map(len, tails))
+    return [cell + " " * (width - len(tail)) for cell, tail in zip(cells, tails, strict=True)]
+
+
 def _text(board: Board) -> str:
     table = _cells(board, lambda cell: f"{cell}*", str)
-    starred = {i for cells in table for i, cell in enumerate(cells) if i not in _LEFT and cell.endswith("*")}
-    table = [[c + " " if i in starred and c[-1] != "*" else c for i, c in enumerate(cells)] for cells in table]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    columns = [list(c) if i in _LEFT else _aligned(c) for i, c in enumerate(zip(*table, strict=True))]
+    table = [list(cells) for cells in zip(*columns, strict=True)]
+    widths = [max(map(len, column)) for column in columns]
     lines = [f"{board.task}: {caption(board)}", ""]
     for cells in table:
         padded = [c.ljust(w) if i in _LEFT else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
@@ -122,7 +141,7 @@ def _latex(board: Board) -> str:
 def _csv(boards: Sequence[Board]) -> str:
     names = list(dict.fromkeys(column.name for board in boards for column in board.columns))
     rows = [_flat(board, row) for board in boards for row in board.rows]
-    scores = [name + end for name in names for end in ("", "_low", "_high")]
+    scores = [name + end for name in names for end in ("", "_low", "_high", *(f"_{count}" for count in _LOSSES))]
     first = list(_identity(boards[0], boards[0].rows[0])) if rows else []
     last = list(_costs(boards[0].rows[0])) if rows else []
     sink = io.StringIO()
@@ -139,6 +158,7 @@ def _flat(board: Board, row: Row) -> dict[str, Any]:
     for name, value in row.values.items():
         low, high = value.interval or (None, None)
         flat |= {name: exact(value.mean), f"{name}_low": exact(low), f"{name}_high": exact(high)}
+        flat |= {f"{name}_{loss}": found for loss, found in _losses(value).items()}
     return flat
 
 
@@ -182,7 +202,14 @@ def _json_score(value: Value) -> dict[str, Any]:
         "interval_over": value.over or None,
         "scenes": {scene: exact(mean) for scene, mean in value.scenes.items()},
         "complete": value.complete,
+        "penalty": exact(value.penalty),
+        **_losses(value),
     }
+
+
+def _losses(value: Value) -> dict[str, Any]:
+    """The penalised mean and what it counts, by the names of `_LOSSES`."""
+    return {name: exact(value.penalised) if name == "penalised" else getattr(value, name) for name in _LOSSES}
 
 
 def _costs(row: Row) -> dict[str, Any]:

@@ -6,10 +6,13 @@ import math
 import re
 from collections.abc import Sequence
 
-from nfbench.leaderboards.board import Column
+from nfbench.leaderboards.column import Column
 from nfbench.leaderboards.row import Row
+from nfbench.leaderboards.value import Value
 
 ABSENT = "—"
+PENALISED = "pen."
+"""Stands before a penalised mean."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 _WORDS = {
     "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "vgg": "VGG", "alex": "Alex",
@@ -91,6 +94,28 @@ def memory(size: int | None) -> str:
 def count(amount: int | None) -> str:
     """A number of parameters, in thousands, millions or billions."""
     return scaled(amount, 1000, ("", "k", "M", "G"))
+
+
+def penalty(value: Value) -> str:
+    """What a lost item counts as, with the short unit: `0 dB`, `1.73205`."""
+    amount = math.nan if value.penalty is None else value.penalty
+    text = f"{amount:g}" if math.isfinite(amount) else number(amount, value.unit)
+    return f"{text} {value.unit}" if value.unit in _DECIMALS and value.unit != "1" else text
+
+
+def losses(value: Value, seeds: int) -> str:
+    """How much of a column a row has lost: `2 of 8 scenes lost, and 1 of 40 items of the others`.
+
+    Args:
+        value: the column's value.
+        seeds: how many the row has; with more than one, runs are counted, one for each scene and seed.
+    """
+    one = "scene" if seeds == 1 else "run"
+    items = f"{value.items_lost} of {value.items} items"
+    if not value.runs_lost:
+        return f"{items} lost"
+    runs = f"{value.runs_lost} of {value.runs} {one}{'s' if value.runs > 1 else ''} lost"
+    return f"{runs}, and {items} of the others" if value.items_lost else runs
 
 
 def origin(row: Row) -> str:

@@ -11,18 +11,30 @@ UNITS = {
     "fscore@r0.01": ("1", "higher"),
     "chamfer_l1_mean": ("longest edge of the bounding box", "lower"),
 }
+SURFACE = ("iou", "fscore@r0.01", "chamfer_l1_mean")
 
 
 @pytest.fixture
 def put(tmp_path):
-    """Writes one record under tmp_path; `scores` maps a column to the values of its items."""
+    """Writes one record under tmp_path; `scores` maps a column to the values of its items.
+
+    With `penalties` the penalised means are told, each of the scores' `lost` items counting as the column's penalty.
+    """
 
     def write(method, scores=None, *, task="t/x", scene="a", scenes=("a",), seed=0, hash="h1", **fields):
-        named = {c: {f"v{i}": float(v) for i, v in enumerate(vs)} for c, vs in (scores or {}).items()}
+        named = {
+            c: {"mesh.ply" if c in SURFACE else f"v{i}": float(v) for i, v in enumerate(vs)}
+            for c, vs in (scores or {}).items()
+        }
         summary = {
             c: Score(mean=sum(vs.values()) / len(vs), unit=UNITS[c][0], better=UNITS[c][1], count=len(vs))
             for c, vs in named.items()
         }
+        lost = fields.pop("lost", 0)
+        for c, penalty in fields.get("penalties", {}).items():
+            if c in summary:
+                values = [*named[c].values(), *[penalty] * lost]
+                summary[c] = summary[c].model_copy(update={"penalised": sum(values) / len(values), "lost": lost})
         entry = {k: fields.pop(k) for k in ("preset", "budget") if k in fields}
         kind = fields.pop("kind", "method")
         version = fields.pop("task_version", "1")

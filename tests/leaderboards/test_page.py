@@ -12,7 +12,8 @@ from PIL import Image
 from nfbench.harness.errors import NfbenchError
 from nfbench.harness.record import Failure, MethodEntry, Record, Score, TaskEntry, run_folder, write_record
 from nfbench.leaderboards.board import read_boards
-from nfbench.leaderboards.page import page, thumbnail, write_page
+from nfbench.leaderboards.gallery import thumbnail
+from nfbench.leaderboards.page import page, write_page
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 NASTY = '"><script>alert(1)</script>&'
@@ -161,16 +162,35 @@ def test_view_names_with_a_slash_have_pictures(tmp_path):
     assert alts[0] == "Truth, view left/r_0 of scene a" and len(alts) == 3
 
 
-def test_thumbnails_are_small_and_true(tmp_path):
-    path = tmp_path / "x.png"
-    x, y = np.meshgrid(np.linspace(0, 255, 800), np.linspace(0, 255, 400))
-    Image.fromarray(np.stack([x, y, 255 - x], -1).astype(np.uint8)).save(path)
-    small = decoded(thumbnail(path))
-    assert small.size == (200, 100)
-    reference = np.asarray(Image.open(path).resize((200, 100), Image.Resampling.BOX), np.float64)
-    assert np.abs(np.asarray(small.convert("RGB"), np.float64) - reference).mean() < 2
-    Image.fromarray(np.zeros((20, 10, 3), np.uint8)).save(path)
-    assert decoded(thumbnail(path)).size == (10, 20)
+def test_what_is_lost_is_told_in_the_cell(put, tmp_path):
+    told = {"penalties": {"psnr": 0.0, "ssim": 0.0}, "scenes": ("a", "b", "c", "d")}
+    for scene in "abcd":
+        put("good", {"psnr": [30, 32]}, scene=scene, **told)
+        put("bad", scene=scene, status="failed", error=Failure(type="E", message="no"), **told)
+    for scene in "abc":
+        put("half", {"psnr": [20, 21]}, scene=scene, **told)
+    text = page(read_boards(tmp_path))
+    Document(text)
+    cells = re.findall(
+        r'<span class="detail warn" title="([^"]*)">([^<]*)<span class="hide">: ([^<]*)</span></span>', text
+    )
+    half = "1 of 4 scenes lost; penalised: each counts as 0 dB"
+    bad = "4 of 4 scenes lost; penalised: each counts as 0 dB"
+    assert cells == [(half, "pen. 15.38", half), (bad, "pen. 0.00", bad)]
+    order = re.findall(r'<td data-order="([^"]*)"[^>]*>(20.50|—)<span class="detail', text)
+    assert order == [("20.5", "20.50"), ("", "—")]  # a row without a mean is sorted last
+
+
+def test_facts_of_meshes_are_a_table_of_their_own(put, tmp_path):
+    put("m", {"psnr": [20]}, facts={"watertight": False, "note": NASTY})
+    text = page(read_boards(tmp_path))
+    Document(text)
+    assert text.count('<table class="facts">') == 1 and "facts, told by" not in text
+    shown = " ".join(re.sub(r"<[^>]+>", " ", text[text.index('<table class="facts">') :]).split())
+    assert shown.startswith("Method Scene Seed note watertight m a 0 ")
+    assert "no" in shown.split()[8:14] and "<script>alert(1)" not in text
+    put("m", {"psnr": [20]})
+    assert '<table class="facts">' not in page(read_boards(tmp_path))
 
 
 def test_a_picture_that_cannot_be_read_is_said_so(tmp_path):

@@ -138,3 +138,76 @@ def test_an_unknown_form_is_named(boards):
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json"])
 def test_every_form_takes_an_empty_list(form):
     assert render([], form).strip() in ("", "[]")
+
+
+@pytest.fixture
+def lossy(put, tmp_path):
+    """A whole row, one that lost a scene and an item, one that failed, one that declares no penalty."""
+    told = {"scenes": ("a", "b"), "penalties": {"psnr": 0.0, "lpips_vgg": 1.0}}
+    for scene in ("a", "b"):
+        put("whole", {"psnr": [30, 30.006], "lpips_vgg": [0.1, 0.1]}, scene=scene, **told)
+        put("bad", scene=scene, status="failed", error=Failure(type="E", message="no"), **told)
+    put("half", {"psnr": [40, 41], "lpips_vgg": [0.2, 0.3]}, scene="a", expected=3, missing=["v2"], lost=1, **told)
+    put("silent", {"psnr": [25, 26]}, scene="a", scenes=("a", "b"))
+    return read_boards(tmp_path)
+
+
+def test_text_shows_both_means_where_something_is_lost(lossy):
+    lines = render(lossy, "text").splitlines()
+    rows = {
+        name: next(line for line in lines if name in line.split()[:2]) for name in ("whole", "half", "bad", "silent")
+    }
+    assert re.match(r"1  whole +run +30\.00 ±0\.00\* +0\.1000\*  ", rows["whole"])
+    assert re.match(r"—  half +run +40\.50 ±0\.50 \(pen\. 13\.50\) +0\.2500 \(pen\. 0\.7500\)  ", rows["half"])
+    assert re.match(r"—  bad +run +— \(pen\. 0\.00\) +— \(pen\. 1\.0000\)  ", rows["bad"])
+    assert re.match(r"—  silent +run +25\.50 ±0\.50 +—  ", rows["silent"])
+    assert "  half: 1 of 2 scenes lost, and 1 of 3 items of the others (PSNR, LPIPS VGG)." in lines
+    assert "  bad: 2 of 2 scenes lost (PSNR, LPIPS VGG)." in lines
+    ends = {rows["whole"].index("*"), rows["half"].index(" (pen."), rows["bad"].index(" (pen.")}
+    assert ends == {rows["silent"].index("±") + len("±0.50")} and len(ends) == 1  # numbers end below each other
+    test_text_is_aligned(lossy)
+
+
+def test_markdown_and_latex_show_both_means(lossy):
+    markdown, latex = render(lossy, "markdown"), render(lossy, "latex")
+    assert "| **30.00 ±0.00** | **0.1000** |" in markdown
+    assert "| 40.50 ±0.50 (pen. 13.50) | 0.2500 (pen. 0.7500) |" in markdown
+    assert "| — (pen. 0.00) | — (pen. 1.0000) |" in markdown
+    assert r"& 40.50 $\pm$0.50 (pen. 13.50) & 0.2500 (pen. 0.7500) &" in latex
+    assert r"& --- (pen. 0.00) & --- (pen. 1.0000) &" in latex
+    assert r"& 25.50 $\pm$0.50 & --- &" in latex
+
+
+def test_csv_and_json_have_the_penalised_means_and_the_counts(lossy):
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(render(lossy, "csv")))}
+    ends = ("", "_penalised", "_runs", "_runs_lost", "_items", "_items_lost")
+    assert [rows["half"][f"psnr{end}"] for end in ends] == ["40.5", "13.5", "2", "1", "3", "1"]
+    assert [rows["bad"][f"lpips_vgg{end}"] for end in ends] == ["", "1.0", "2", "2", "0", "0"]
+    assert [rows["silent"][f"psnr{end}"] for end in ends] == ["25.5", "", "2", "1", "2", "0"]
+    assert [rows["silent"][f"lpips_vgg{end}"] for end in ends] == [""] * 6
+    assert rows["whole"]["psnr_penalised"] == rows["whole"]["psnr"]
+    scores = {row["method"]: row["scores"] for row in json.loads(render(lossy, "json"))}
+    keys = ("mean", "penalised", "penalty", "runs", "runs_lost", "items", "items_lost", "complete")
+    assert [scores["half"]["psnr"][key] for key in keys] == [40.5, 13.5, 0, 2, 1, 3, 1, False]
+    assert [scores["bad"]["psnr"][key] for key in keys] == [None, 0, 0, 2, 2, 0, 0, False]
+    assert [scores["silent"]["psnr"][key] for key in keys] == [25.5, None, None, 2, 1, 2, 0, False]
+    assert [scores["whole"]["lpips_vgg"][key] for key in keys] == [0.1, 0.1, 1, 2, 0, 4, 0, True]
+
+
+def test_infinite_penalised_means_are_strings_in_json(put, tmp_path):
+    told = {"scenes": ("a", "b"), "penalties": {"psnr": 0.0, "chamfer_l1_mean": math.inf}}
+    put("m", {"psnr": [math.inf], "chamfer_l1_mean": [0.1]}, scene="a", **told)
+    boards = read_boards(tmp_path)
+    ((row,),) = [json.loads(render(boards, "json"))]
+    assert [row["scores"][name]["penalised"] for name in ("psnr", "chamfer_l1_mean")] == ["Infinity", "Infinity"]
+    assert row["scores"]["chamfer_l1_mean"]["penalty"] == "Infinity"
+    text = render(boards, "text")
+    assert "∞ (pen. ∞)" in text and "0.1000 (pen. ∞)" in text and "counts as PSNR 0 dB, Chamfer L1 mean ∞." in text
+
+
+def test_rounding_of_penalised_means_follows_the_unit(put, tmp_path):
+    told = {"scenes": ("a", "b", "c"), "penalties": {"psnr": 0.0, "ssim": 0.0}}
+    for scene in ("a", "b"):
+        put("m", {"psnr": [20.0], "ssim": [0.5]}, scene=scene, **told)
+    text = render(read_boards(tmp_path), "text")
+    assert "(pen. 13.33)" in text and "(pen. 0.3333)" in text
