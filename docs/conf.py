@@ -55,7 +55,7 @@ def table(columns: dict[str, dict[str, Any]]) -> list[str]:
         choices = ", ".join(f"{key} {value}" for key, value in column.items() if key not in apart)
         penalty = "" if column["penalty"] is None else f"{column['penalty']:.6g}"
         floor = column["floor"] or {"mean": None}
-        told = "" if floor["mean"] is None else f"{floor['mean']:.4g} ± {floor['std']:.2g}"
+        told = "" if floor["mean"] is None else f"{floor['mean']:.5g} ± {floor['std']:.2g}"
         lines.append(f"| `{name}` | {column['unit']} | {column['better']} | {choices} | {penalty} | {told} |")
     return lines
 

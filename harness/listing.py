@@ -148,7 +148,7 @@ def floor_told(row: Row) -> str:
     >>> floor = {"shape": "sphere", "radius": 0.5, "unit": "mm", "points": [2500, 100000], "seeds": 5}
     >>> columns = {"accuracy": {"floor": {"mean": 0.0028014, "std": 6.2e-06, "reason": None}}}
     >>> floor_told({"floor": floor, "primary": "accuracy", "columns": columns})
-    'accuracy 0.002801 ± 6.2e-06; 5 seeds of 2,500 against 100,000 points on a sphere of radius 0.5 [mm]'
+    'accuracy 0.0028014 ± 6.2e-06; 5 seeds of 2,500 against 100,000 points on a sphere of radius 0.5 [mm]'
     """
     about, columns = row["floor"], row["columns"]
     if "how" in about:
@@ -167,7 +167,7 @@ def floor_told(row: Row) -> str:
 def _mean_told(name: str, floor: Row) -> str:
     if floor["mean"] is None:
         return f"{name} has none ({floor['reason']})"
-    return f"{name} {floor['mean']:.4g} ± {floor['std']:.2g}"
+    return f"{name} {floor['mean']:.5g} ± {floor['std']:.2g}"
 
 
 def _wrap(text: str) -> str:
