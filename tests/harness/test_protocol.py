@@ -1,10 +1,19 @@
+import json
+import math
+import tomllib
+from pathlib import Path
+
 import pytest
 
-from nfbench.harness.column import AtRadius, Ssim
+import nfbench.harness.protocol
+from nfbench.harness.column import AtRadius, Lpips, Psnr, Ssim
 from nfbench.harness.errors import ContractBroken, NotFound
 from nfbench.harness.metric import METRICS
-from nfbench.harness.protocol import protocol, read_protocol
+from nfbench.harness.protocol import Protocol, protocol, read_protocol
 from nfbench.harness.registry import registry
+
+FOLDER = Path(nfbench.harness.protocol.__file__).parent / "protocols"
+BUILT_IN = sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def test_every_protocol_is_sound_and_says_where_it_comes_from():
@@ -33,6 +42,85 @@ def test_the_choices_of_onet():
     assert (read.surface.resolution, read.surface.samples) == (128, 100_000)
     assert read.unit("chamfer_l1_mean") == "longest edge of the bounding box"
     assert read.unit("iou") == "1"
+
+
+WHITE, BLACK = (1, 1, 1), (0, 0, 0)
+PSNR = {"psnr": Psnr(metric="psnr")}
+TF = {"ssim": Ssim(metric="ssim", variant="tf")}
+UNIFORM = {"ssim": Ssim(metric="ssim", variant="uniform7")}
+VGG = {"lpips_vgg": Lpips(metric="lpips", net="vgg", version="0.1")}
+ALEX = {"lpips_alex": Lpips(metric="lpips", net="alex", version="0.1")}
+
+# Which views, over what, columns, and what the paragraph must say of what the protocol file cannot.
+VIEWS = {
+    "llff@1": ("hidden", BLACK, PSNR | TF | VGG, ("task's split", "0, 8, 16", "truncates")),
+    "mipnerf360@1": ("hidden", BLACK, PSNR | TF | VGG, ("task's split", "0, 8, 16", "images_4", "images_2", "dm_pix")),
+    "nsvf@1": ("hidden", WHITE, PSNR | UNIFORM | ALEX, ("task's split", "float renders", "truncates")),
+    "srn@1": ("hidden", WHITE, PSNR | UNIFORM, ("task's split", "float renders", "251 views")),
+    "pixelnerf-srn@1": ("hidden", WHITE, PSNR | UNIFORM | VGG, ("task's split", "truncates", "64 and 104")),
+    "pixelnerf-nmr@1": ("hidden", WHITE, PSNR | UNIFORM | VGG, ("task's split", "truncates", "src_dvr.txt", "8,762")),
+    "idr-dtu@1": (
+        "given",
+        WHITE,
+        {"psnr_masked": Psnr(metric="psnr", masked=True)},
+        ("trained on", "mask", "float renders", "volsdf-dtu"),
+    ),
+    "volsdf-dtu@1": ("given", BLACK, PSNR, ("trained on", "whole image", "float renders", "idr-dtu")),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_choices_of_the_view_protocols(name):
+    views, background, columns, words = VIEWS[name]
+    read = protocol(name)
+    assert (read.image.views, read.image.background, read.image.columns) == (views, background, columns)
+    assert list(read.columns()) == list(columns) and read.primary == next(iter(columns)) and read.surface is None
+    told = " ".join(read.summary.split())
+    assert all(word in told for word in words)
+    assert "rounded to 8 bit" in told and "read back" in told
+
+
+def test_only_the_papers_that_do_so_measure_training_views():
+    given = {n for n in BUILT_IN if (image := protocol(n).image) is not None and image.views == "given"}
+    assert given == {"idr-dtu@1", "volsdf-dtu@1"}
+
+
+PENALTY = {
+    "psnr": 0.0,
+    "ssim": 0.0,
+    "lpips": 1.0,
+    "hausdorff": 3**0.5,
+    "normal_cosine_loss": 2.0,
+    "mesh_accuracy": 3**0.5,
+}
+PENALTY |= dict.fromkeys(("accuracy", "completeness", "chamfer_l1_mean"), 3**0.5) | {"chamfer_sq_sum": 6.0}
+PENALTY |= {"chamfer_points_sum": 20_000 * 3**0.5}
+PENALTY |= dict.fromkeys(("iou", "normal_consistency", "fscore", "precision", "recall", "mesh_completion"), 0.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *VIEWS,
+        "nerf-synthetic@1",
+        "nerf-synthetic-black@1",
+        "procedural@1",
+        "onet-shapenet@1",
+        "convonet@1",
+        "dvr@1",
+        "deepsdf@1",
+        "imnet@1",
+        "ldif@1",
+        "atlasnet@1",
+        "pytorch3d@1",
+        "points2surf@1",
+    ],
+)
+def test_what_a_lost_item_counts_as(name):
+    read = protocol(name)
+    assert list(read.failure) == list(read.columns())
+    for column, penalty in read.failure.items():
+        assert math.isclose(penalty, PENALTY[read.metric(column).name], rel_tol=1e-14), column
 
 
 # Points on the prediction, at most on a true cloud, cells, level of an occupancy, frame, metric of the ranking column.
@@ -135,6 +223,9 @@ levels = { sdf = 0.0, occupancy = 0.5, density = 10.0 }
 """
 
 
+CLEANED = SURFACE + 'metric = "hausdorff"\n[surface.cleaning]\nkeep = "in-masks"\ndilation = 12'
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
@@ -152,6 +243,16 @@ levels = { sdf = 0.0, occupancy = 0.5, density = 10.0 }
         (SURFACE.replace("samples = 100", 'drawing = "grid"') + 'metric = "iou"', "needs spacing", ""),
         (SURFACE.replace("samples", 'within = "crop"\nsamples') + 'metric = "iou"', "frame", ""),
         (SURFACE.replace("samples", "cutoff = 20.0\nsamples") + 'metric = "iou"', "cutoff", ""),
+        (SOUND + "maskd = true", "image.columns.psnr.psnr.maskd", "masked"),
+        (SOUND.replace('"psnr"\n', '"ssim"\nvarient = "tf"\n'), "ssim.varient", "variant"),
+        (SOUND.replace('metric = "psnr"\n', 'metric = "lpips"\nnett = "vgg"\n'), "lpips.nett", "net"),
+        (SOUND + "[image.colums]", "image.colums", "columns"),
+        (SOUND + "[failures]\npsnr = 0.0", "failures", "failure"),
+        (SOUND + "[failure]\npsnr = 0.0\npsnrr = 0.0", "failure.psnrr", "psnr"),
+        (SURFACE.replace("0.0, occ", "0.0, ocupancy = 0.2, occ") + 'metric = "iou"', "levels.ocupancy", "occupancy"),
+        (CLEANED.replace("dilation", "dilatoin"), "surface.cleaning.dilatoin", "dilation"),
+        (CLEANED.replace("in-masks", "in-mask"), "surface.cleaning.keep", ""),
+        (CLEANED.replace("12", "-1"), "surface.cleaning.dilation", ""),
         (SURFACE + 'metric = "chamfer"', "chamfer_sq_sum", ""),
         (SURFACE + 'metric = "fscore"\nradius = 0.1\nstrictly = true', "strictly", "strict"),
         (SURFACE + 'metric = "chamfer_sq_sum"\nradius = 0.1', "radius", ""),
@@ -173,3 +274,91 @@ def test_a_sound_file_reads(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(SOUND)
     assert read_protocol(path).id == "mine@1"
+
+
+def test_a_line_for_editors_may_stand_first(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("#:schema ./schema.json\n" + CLEANED)
+    assert read_protocol(path).surface.cleaning.model_dump() == {"keep": "in-masks", "dilation": 12}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_files_name_the_schema_beside_them(name):
+    assert (FOLDER / f"{name}.toml").read_text().startswith("#:schema ./schema.json\n")
+    assert f"{name}.toml" in registry().protocols[name].target
+
+
+SCHEMA = json.loads((FOLDER / "schema.json").read_text())
+TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+ONLY_TOLD = {"title", "description", "default", "discriminator", "$defs", "$schema"}
+
+
+def fits(value, schema):
+    """Whether a value is one that the JSON Schema allows; of the keywords, those that the published one has."""
+    return all(keyword in ONLY_TOLD or allows(value, keyword, schema) for keyword in schema)
+
+
+def allows(value, keyword, schema):
+    wanted = schema[keyword]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match keyword:
+        case "type":
+            kinds = {"number": number, "integer": number and value == int(value)}
+            return kinds[wanted] if wanted in kinds else isinstance(value, TYPES[wanted])
+        case "$ref":
+            return fits(value, SCHEMA["$defs"][wanted.rpartition("/")[2]])
+        case "properties":
+            return all(fits(value[key], part) for key, part in wanted.items() if key in value)
+        case "required":
+            return all(key in value for key in wanted)
+        case "additionalProperties":
+            rest = set(value) - set(schema.get("properties", ()))
+            return not rest if wanted is False else wanted is True or all(fits(value[key], wanted) for key in rest)
+        case "anyOf":
+            return any(fits(value, part) for part in wanted)
+        case "oneOf":
+            return sum(fits(value, part) for part in wanted) == 1
+        case "prefixItems":
+            return all(fits(item, part) for item, part in zip(value, wanted, strict=False))
+        case "const":
+            return value == wanted
+        case "enum":
+            return value in wanted
+    compare = {
+        "minimum": lambda: value >= wanted,
+        "maximum": lambda: value <= wanted,
+        "exclusiveMinimum": lambda: value > wanted,
+        "minItems": lambda: len(value) >= wanted,
+        "maxItems": lambda: len(value) <= wanted,
+    }
+    return compare[keyword]()
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_file_fits_the_published_schema(name):
+    assert fits(tomllib.loads((FOLDER / f"{name}.toml").read_text()), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        ("background = [1.0, 1.0, 1.0]", "background = [1.0, 1.0]"),
+        ("background = [1.0, 1.0, 1.0]", "background = [1.0, 1.0, 1.0]\nviews = 'all'"),
+        ('metric = "psnr"', 'metric = "chamfer_l1_mean"'),
+        ('metric = "psnr"', 'metric = "psnr"\nmaskd = true'),
+        ("version = 1", "version = 'one'"),
+        ('source = "me"', ""),
+    ],
+)
+def test_the_published_schema_refuses_what_the_reader_refuses(tmp_path, there, instead):
+    assert fits(tomllib.loads(SOUND), SCHEMA)
+    wrong = SOUND.replace(there, instead)
+    assert wrong != SOUND and not fits(tomllib.loads(wrong), SCHEMA)
+    path = tmp_path / "mine.toml"
+    path.write_text(wrong)
+    with pytest.raises(ContractBroken):
+        read_protocol(path)
+
+
+def test_the_published_schema_is_that_of_the_code():
+    assert {"$schema": "https://json-schema.org/draft/2020-12/schema", **Protocol.model_json_schema()} == SCHEMA
