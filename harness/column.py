@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Data(BaseModel):
@@ -37,6 +37,12 @@ class Ssim(_OnImages):
     size: int = 11
     sigma: float = 1.5
     covariance: Literal["population", "sample"] = "population"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.variant != "gaussian" and self.model_fields_set & {"window", "size", "sigma", "covariance"}:
+            raise ValueError(f"variant {self.variant} has a window of its own: leave size, sigma and covariance out")
+        return self
 
 
 class MsSsim(_OnImages):

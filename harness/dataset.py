@@ -21,6 +21,10 @@ class Loader(Protocol):
 
     A loader opens without decoding, checks what it can by looking at headers, and raises DataMissing or DataCorrupt
     that name the file and the item.
+
+    Where a scene is no folder of its own, the module also has `scenes(path) -> list[Path]`, the scenes that a file or a
+    dataset's folder holds, and `name(path) -> str`, what the dataset calls such a scene; the other functions then take
+    what `scenes` gives.
     """
 
     given: tuple[str, ...]
@@ -54,17 +58,11 @@ def detect(path: Path, format: str | None = None) -> tuple[FormatSpec, list[Path
         DataMissing: no such folder, or no known format in it or one level below.
         NfbenchError: more than one format fits, and `format` does not say which.
     """
-    if not path.is_dir():
+    if not path.exists():
         raise DataMissing(f"There is no folder {path}.", "Name a registered task (nfbench list tasks) or a folder.")
     shelf = registry().formats
     specs = [find(shelf, format, "format")] if format else list(shelf.values())
-    below = sorted(child for child in path.iterdir() if child.is_dir())
-    fitting: list[tuple[FormatSpec, list[Path]]] = []
-    for spec in specs:
-        module = loader(spec)
-        scenes = [path] if module.detect(path) else [child for child in below if module.detect(child)]
-        if scenes:
-            fitting.append((spec, scenes))
+    fitting = [(spec, scenes) for spec in specs if (scenes := _scenes(loader(spec), path))]
     if not fitting:
         expected = "; ".join(f"{spec.name}: {spec.summary}" for spec in specs)
         raise DataMissing(f"{path} is of no known format, and neither is a folder in it.", f"Known: {expected}")
@@ -74,16 +72,29 @@ def detect(path: Path, format: str | None = None) -> tuple[FormatSpec, list[Path
     return fitting[0]
 
 
+def _scenes(module: Loader, path: Path) -> list[Path]:
+    """The scenes of a format in a path: the folder itself, else folders in it, or what the module itself finds."""
+    if hasattr(module, "scenes"):
+        found: list[Path] = module.scenes(path)
+        return found
+    if not path.is_dir():
+        return []
+    if module.detect(path):
+        return [path]
+    return [child for child in sorted(path.iterdir()) if child.is_dir() and module.detect(child)]
+
+
 def task_from_path(path: Path, format: str | None = None) -> Task:
     """The Task of a scene folder, or of a folder of scene folders, under its format's own protocol."""
     spec, folders = detect(path, format)
     module = loader(spec)
 
     def opener(folder: Path) -> SceneRef:
-        return SceneRef(scene_name(folder), lambda: replace(module.read(folder), name=scene_name(folder)))
+        name = scene_name(folder, module)
+        return SceneRef(name, lambda: replace(module.read(folder), name=name))
 
     return Task(
-        name=f"{spec.name}/{path.resolve().name}",
+        name=f"{spec.name}/{path.resolve().stem if path.is_file() else path.resolve().name}",
         version=fingerprint(path),
         protocol=spec.protocol,
         given=module.given,
@@ -96,8 +107,6 @@ def _only_plain(path: Path) -> bool:
     """Whether a path is plain truth and of no known format."""
     if not is_plain(path):
         return False
-    if path.is_file():
-        return True
     try:
         detect(path)
     except DataMissing:
@@ -105,8 +114,11 @@ def _only_plain(path: Path) -> bool:
     return False
 
 
-def scene_name(folder: Path) -> str:
-    """The name of the scene in a folder: the folder's own, also for `.` and `..`."""
+def scene_name(folder: Path, module: Loader | None = None) -> str:
+    """The name of the scene in a folder: what its format calls it, else the folder's own, also for `.` and `..`."""
+    named = getattr(module, "name", None)
+    if named is not None:
+        return str(named(folder))
     return Path(os.path.abspath(folder)).name  # noqa: PTH100  # resolve would follow a link to another name
 
 

@@ -33,7 +33,7 @@ def inspect(path: Path, format: str | None = None) -> dict[str, Any]:
 def _scene(module: Loader, folder: Path) -> dict[str, Any]:
     scene = module.read(folder)
     return {
-        "name": scene_name(folder),
+        "name": scene_name(folder, module),
         "splits": {name: _split(views) for name, views in module.splits(folder).items()},
         "box": scene.box.tolist(),
         "unit": scene.unit,

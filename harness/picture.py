@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from nfbench.harness.image_scores import truth_image
 from nfbench.harness.mesh import sample
-from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.png import read_png, write_png
 from nfbench.harness.prediction import MESH, measured_views
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.scene import Image, Mesh, Points, Scene
+from nfbench.harness.surfacefile import read_surface
 
 VIEWS = 4
 """How many views of a scene get pictures."""
@@ -36,7 +36,7 @@ def write_pictures(folder: Path, predictions: Path, scene: Scene, protocol: Prot
                 prediction = read_png(predictions / f"{name}.png")[:, :, :3]
                 _write(folder, name, prediction, truth_image(views, index, protocol.image.background))
     if protocol.surface is not None and scene.surface is not None and (predictions / MESH).exists():
-        prediction = shaded(read_mesh(predictions / MESH), scene.box)
+        prediction = shaded(read_surface(predictions / MESH), scene.box)
         _write(folder, MESH, prediction, shaded(scene.surface, scene.box))
 
 

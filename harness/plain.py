@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from nfbench.harness.camera import Cameras
-from nfbench.harness.cloudfile import read_cloud
 from nfbench.harness.errors import DataCorrupt, DataMissing
 from nfbench.harness.imagefile import ENDINGS as IMAGES
 from nfbench.harness.imagefile import image_size, read_image
-from nfbench.harness.meshfile import is_cloud, read_mesh
 from nfbench.harness.prediction import MESH
-from nfbench.harness.scene import Given, Mesh, Points, Scene, Views
+from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.harness.surfacefile import read_surface
 from nfbench.harness.task import SceneRef, Task
 
 _ANYWHERE = np.array([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]], np.float32)  # images alone have no place in space
@@ -58,15 +57,6 @@ def plain_predictions(predictions: Path, truth: Path) -> dict[str, Path]:
     found = images_in(predictions)
     names = _names(found, predictions)
     return dict(zip(names, found, strict=True))
-
-
-def read_surface(path: Path) -> Mesh | Points:
-    """The mesh or point cloud in a file.
-
-    Raises:
-        DataMissing, DataCorrupt, Unsupported: as `read_mesh` and `read_cloud` do.
-    """
-    return read_cloud(path) if is_cloud(path) else read_mesh(path)
 
 
 def _one_surface(predictions: Path) -> Path:

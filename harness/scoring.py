@@ -13,11 +13,11 @@ import numpy as np
 
 from nfbench.harness import image_scores, surface_scores
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
-from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.prediction import MESH, measured_views, sections
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.record import Score
-from nfbench.harness.scene import Mesh, Scene
+from nfbench.harness.scene import Mesh, Points, Scene
+from nfbench.harness.surfacefile import read_surface
 
 _NAMED = 5  # how many missing items a message lists by name
 
@@ -219,14 +219,14 @@ def _surface(path: Path, scene: Scene, protocol: Protocol, result: Scores, diges
     """Measure the surface; what is wrong with the prediction makes it a failed item where `partial`."""
     assert protocol.surface is not None
     try:
-        mesh = _not_empty(path, read_mesh(path))
+        surface = _not_empty(path, read_surface(path))
     except DataCorrupt as error:
         if not partial:
             raise
         result.failed[MESH] = error.message
         return
     try:
-        found = surface_scores.measure(mesh, scene, protocol.surface)
+        found = surface_scores.measure(surface, scene, protocol.surface)
     except ContractBroken as error:  # what is wrong with the truth is no failure of the prediction
         if not partial:
             raise ContractBroken(f"{path}: {error.message}", error.hint) from error
@@ -242,7 +242,9 @@ def _surface(path: Path, scene: Scene, protocol: Protocol, result: Scores, diges
     digests.truth.update(found.truth)
 
 
-def _not_empty(path: Path, surface: Mesh) -> Mesh:
-    if not len(surface.faces):
+def _not_empty(path: Path, surface: Mesh | Points) -> Mesh | Points:
+    if isinstance(surface, Mesh) and not len(surface.faces):
         raise DataCorrupt(f"{path} has no faces.", "The surface is empty at the protocol's level: nothing to measure.")
+    if not len(surface.faces if isinstance(surface, Mesh) else surface):
+        raise DataCorrupt(f"{path} has no points.", "Nothing to measure: write it again.")
     return surface

@@ -12,7 +12,7 @@ from nfbench.harness import provenance
 from nfbench.harness.errors import DataMissing, NfbenchError
 from nfbench.harness.picture import write_pictures
 from nfbench.harness.plain import plain_predictions
-from nfbench.harness.prediction import on_background, sections
+from nfbench.harness.prediction import MESH, on_background, sections
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.record import (
     FILE,
@@ -127,6 +127,8 @@ def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
     """
     if task.plain is not None:
         return task, [Part(task.test[0], predictions, files=plain_predictions(predictions, task.plain))]
+    if predictions.is_file() and len(task.test) == 1:
+        return task, [Part(task.test[0], predictions.parent, files={MESH: predictions})]
     if not predictions.is_dir():
         raise DataMissing(f"There is no folder {predictions}.", "Name the folder with the predictions.")
     if (predictions / FILE).exists():

@@ -1,11 +1,13 @@
 """The truth of DTU's scans: a point cloud of the structured-light scanner, and what the scanner observed.
 
 Jensen et al. 2014, "Large Scale Multi-view Stereopsis Evaluation"; the files of `SampleSet` and `Points` as published.
+A scene is one cloud, `Points/stl/stl024_total.ply`, and is called scan24; nothing is given, meshes are only judged.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,55 @@ from numpy.typing import NDArray
 from nfbench.harness.cloudfile import read_cloud
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.scan import ObservedVolume
-from nfbench.harness.scene import Points
+from nfbench.harness.scene import Given, Points, Scene, Views
 
+given: tuple[str, ...] = ()
+
+_CLOUD = re.compile(r"stl(\d{3})_total\.ply")
+_ROOM = np.float32(1.0)  # mm around the scan
 _MOST = 1 << 30  # voxels in a mask; those of DTU have some ten million
+
+
+def scenes(path: Path) -> list[Path]:
+    """The clouds of scans: the one that `path` is, or all below the folder that holds Points and ObsMask."""
+    if path.is_file():
+        return [path] if detect(path) else []
+    return sorted(file for file in (path / "Points" / "stl").glob("stl*_total.ply") if detect(file))
+
+
+def detect(cloud: Path) -> bool:
+    """Whether a file is the cloud of a scan, by its name and the masks that belong to it."""
+    return _CLOUD.fullmatch(cloud.name) is not None and (_root(cloud) / "ObsMask").is_dir()
+
+
+def name(cloud: Path) -> str:
+    """scan24 for the cloud of scan 24."""
+    return f"scan{_number(cloud)}"
+
+
+def read(cloud: Path) -> Scene:
+    """The scene of one scan, in mm."""
+    points, volume = read_dtu_truth(_root(cloud), _number(cloud))
+    low, high = points.xyz.min(0), points.xyz.max(0)
+    box = np.stack([low - _ROOM, high + _ROOM])
+    return Scene(name(cloud), Given(), box, surface=points, scan=volume, unit=0.001)
+
+
+def splits(cloud: Path) -> dict[str, Views]:
+    """None: the truth comes without views."""
+    return {}
+
+
+def _root(cloud: Path) -> Path:
+    """The folder that holds Points and ObsMask."""
+    return cloud.absolute().parents[2]
+
+
+def _number(cloud: Path) -> int:
+    found = _CLOUD.fullmatch(cloud.name)
+    if found is None:
+        raise DataMissing(f"{cloud} is no scan of DTU.", "They are called stl024_total.ply, for scan 24.")
+    return int(found[1])
 
 
 def read_dtu_truth(root: Path, scan: int) -> tuple[Points, ObservedVolume]:

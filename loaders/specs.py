@@ -11,6 +11,18 @@ SPECS = (
         "NeRF-synthetic: transforms_{train,val,test}.json beside PNG images",
         "nerf-synthetic@1",
     ),
+    FormatSpec(
+        "dtu-truth",
+        "nfbench.loaders.dtu_truth",
+        "DTU's scans to judge meshes by: Points/stl/stl024_total.ply beside ObsMask/*.mat",
+        "dtu-largest-component@1",
+    ),
+    FormatSpec(
+        "tanks-truth",
+        "nfbench.loaders.tanks_truth",
+        "Tanks and Temples' scans to judge clouds by: Ignatius/Ignatius.ply, .json and _trans.txt",
+        "tanks-and-temples@1",
+    ),
     TaskSpec("procedural/knot", _MADE, "Views of a trefoil knot: thin, curved, seen through itself.", "procedural@1"),
     TaskSpec("procedural/vase", _MADE, "Views of a hollow vase: an inside that few views see.", "procedural@1"),
     TaskSpec("procedural/gear", _MADE, "Views of a gear with a hole: flat faces and tight edges.", "procedural@1"),

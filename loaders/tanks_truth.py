@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nfbench.harness.cloudfile import read_cloud
 from nfbench.harness.errors import DataCorrupt, DataMissing, NotFound, did_you_mean
 from nfbench.harness.scan import CropVolume
-from nfbench.harness.scene import Points
+from nfbench.harness.scene import Given, Points, Scene, Views
 
 # metres; scenes_tau_dict of isl-org/TanksAndTemples, python_toolbox/evaluation/config.py
 TOLERANCES = {
@@ -28,7 +28,42 @@ TOLERANCES = {
     "Truck": 0.005,
 }
 
+given: tuple[str, ...] = ()
+
+_ROOM = 0.05  # of the longest edge, around the scan
 _RIGID = 1e-3  # by which the rotation of an alignment written with few digits may be off
+
+
+def detect(folder: Path) -> bool:
+    """Whether a folder holds the truth of the scene that it is named after."""
+    scene = folder.resolve().name
+    return scene in TOLERANCES and all((folder / f"{scene}{end}").is_file() for end in (".ply", ".json", "_trans.txt"))
+
+
+def read(folder: Path) -> Scene:
+    """The scene in the coordinates of the dataset's camera poses, its frame the alignment with the scan in metres."""
+    points, crop, alignment, tolerance = read_tanks_truth(folder)
+    back = np.linalg.inv(alignment)
+    xyz = (points.xyz @ back[:3, :3].T + back[:3, 3]).astype(np.float32)
+    low, high = xyz.min(0), xyz.max(0)
+    room = _ROOM * (high - low).max()
+    box = np.stack([low - room, high + room])
+    scale = float(np.cbrt(np.linalg.det(alignment[:3, :3])))
+    return Scene(
+        folder.resolve().name,
+        Given(),
+        box,
+        surface=Points(xyz),
+        scan=crop,
+        tolerance=tolerance,
+        unit=scale,
+        frame=alignment,
+    )
+
+
+def splits(folder: Path) -> dict[str, Views]:
+    """None: the truth comes without views."""
+    return {}
 
 
 def read_tanks_truth(folder: Path) -> tuple[Points, CropVolume, NDArray[np.float64], float]:

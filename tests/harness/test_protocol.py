@@ -85,6 +85,44 @@ def test_only_the_papers_that_do_so_measure_training_views():
     assert given == {"idr-dtu@1", "volsdf-dtu@1"}
 
 
+CLEANING = {
+    "dtu-largest-component@1": (None, "disc", "area"),
+    "dtu-mask-dilate-12@1": (12, "disc", None),
+    "dtu-mask-dilate-50@1": (50, "ellipse", "faces"),
+}
+
+
+@pytest.mark.parametrize("name", CLEANING)
+def test_the_choices_of_dtu(name):
+    part = protocol(name).surface
+    assert (part.cleaning.dilation, part.cleaning.element, part.cleaning.component) == CLEANING[name]
+    assert (part.drawing, part.spacing, part.within, part.cutoff, part.frame) == (
+        "grid",
+        0.2,
+        "observed",
+        20,
+        "original",
+    )
+    assert (part.unit, part.resolution, part.levels.sdf) == ("mm", 512, 0)
+    assert protocol(name).failure == {"chamfer_l1_mean": 20, "accuracy": 20, "completeness": 20}
+    assert list(part.columns) == ["chamfer_l1_mean", "accuracy", "completeness"]
+    assert protocol(name).primary == "chamfer_l1_mean"
+
+
+def test_the_choices_of_tanks_and_temples():
+    part = protocol("tanks-and-temples@1").surface
+    assert (part.drawing, part.within, part.frame, part.unit, part.cleaning) == (
+        "vertices",
+        "crop",
+        "original",
+        "m",
+        None,
+    )
+    for name, column in part.columns.items():
+        assert column == AtRadius(metric=name, radius="tolerance", strict=True)
+    assert protocol("tanks-and-temples@1").failure == {"fscore": 0, "precision": 0, "recall": 0}
+
+
 PENALTY = {
     "psnr": 0.0,
     "ssim": 0.0,
@@ -223,7 +261,7 @@ levels = { sdf = 0.0, occupancy = 0.5, density = 10.0 }
 """
 
 
-CLEANED = SURFACE + 'metric = "hausdorff"\n[surface.cleaning]\nkeep = "in-masks"\ndilation = 12'
+CLEANED = SURFACE + 'metric = "hausdorff"\n[surface.cleaning]\nelement = "ellipse"\ndilation = 12'
 
 
 @pytest.mark.parametrize(
@@ -251,7 +289,8 @@ CLEANED = SURFACE + 'metric = "hausdorff"\n[surface.cleaning]\nkeep = "in-masks"
         (SOUND + "[failure]\npsnr = 0.0\npsnrr = 0.0", "failure.psnrr", "psnr"),
         (SURFACE.replace("0.0, occ", "0.0, ocupancy = 0.2, occ") + 'metric = "iou"', "levels.ocupancy", "occupancy"),
         (CLEANED.replace("dilation", "dilatoin"), "surface.cleaning.dilatoin", "dilation"),
-        (CLEANED.replace("in-masks", "in-mask"), "surface.cleaning.keep", ""),
+        (CLEANED.replace("ellipse", "elipse"), "surface.cleaning.element", ""),
+        (SOUND + '[image.columns.s]\nmetric = "ssim"\nvariant = "uniform7"\nsize = 9', "uniform7 has a window", ""),
         (CLEANED.replace("12", "-1"), "surface.cleaning.dilation", ""),
         (SURFACE + 'metric = "chamfer"', "chamfer_sq_sum", ""),
         (SURFACE + 'metric = "fscore"\nradius = 0.1\nstrictly = true', "strictly", "strict"),
@@ -279,7 +318,11 @@ def test_a_sound_file_reads(tmp_path):
 def test_a_line_for_editors_may_stand_first(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("#:schema ./schema.json\n" + CLEANED)
-    assert read_protocol(path).surface.cleaning.model_dump() == {"keep": "in-masks", "dilation": 12}
+    assert read_protocol(path).surface.cleaning.model_dump() == {
+        "dilation": 12,
+        "element": "ellipse",
+        "component": None,
+    }
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -327,7 +370,7 @@ def allows(value, keyword, schema):
     compare = {
         "minimum": lambda: value >= wanted,
         "maximum": lambda: value <= wanted,
-        "exclusiveMinimum": lambda: value > wanted,
+        "exclusiveMinimum": lambda: not number or value > wanted,
         "minItems": lambda: len(value) >= wanted,
         "maxItems": lambda: len(value) <= wanted,
     }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
+from nfbench.harness import png_pixels
 from nfbench.harness.camera import Cameras, look_at, project, rays
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
 from nfbench.harness.png import write_png
@@ -121,7 +122,7 @@ def test_rays_are_those_of_the_original_code(folder):
 
 
 def test_opening_decodes_nothing(folder, monkeypatch):
-    monkeypatch.setattr(Image, "open", None)
+    monkeypatch.setattr(png_pixels, "decode", None)
     scene = blender.read(folder)
     with pytest.raises(TypeError):
         scene.hidden.image(0)
