@@ -228,6 +228,8 @@ def _print_scores(result: Submission) -> None:
         print(f"  {name:<20} {column['mean']:.6g}{unit}  ({arrow} is better, {len(column['items'])} items{penalised})")
     for name, why in data["unmeasured"].items():
         print(f"  {name:<20} not measured: {why}")
+    if result.task.plain is not None and any(result.protocol.metric(c).section == "surface" for c in data["scores"]):
+        print("  lengths are in the unit of the files: plain truth is compared as it is, nothing is normalised")
     if lost:
         more = " ..." if len(lost) > _NAMED else ""
         counts = f"{len(result.missing)} missing, {len(result.failed)} failed"

@@ -8,6 +8,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+from nfbench.harness.cachefolder import default_cache
 from nfbench.harness.registry import registry
 
 
@@ -29,7 +30,15 @@ def report() -> list[tuple[str, str, bool]]:
             True,
         ),
     ]
-    return rows + _lpips() + [("plug-in", problem, False) for problem in found.problems]
+    return rows + [_cache()] + _lpips() + [("plug-in", problem, False) for problem in found.problems]
+
+
+def _cache() -> tuple[str, str, bool]:
+    root = default_cache()
+    if root is None:
+        return "cache", "none: there is no home folder; procedural data is made again for every command", True
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
+    return "cache", f"{root}, {size / 2**20:.0f} MiB; it may be deleted at any time", True
 
 
 def _lpips() -> list[tuple[str, str, bool]]:

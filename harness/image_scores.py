@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness import image as images
+from nfbench.harness.cachefolder import default_cache
 from nfbench.harness.column import ImageColumn, Lpips, MsSsim, Psnr, Ssim
 from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError
 from nfbench.harness.imagefile import read_image
@@ -192,12 +193,20 @@ def _of_pixels(column: Psnr | Ssim | MsSsim) -> Measure:
         choices = {"variant": column.variant, **(free if column.variant == "gaussian" else {})}
         return lambda prediction, truth, mask: float(images.ssim(prediction, truth, mask=mask, **choices))  # type: ignore[arg-type]
     if isinstance(column, MsSsim):
-        return lambda prediction, truth, mask: float(images.ms_ssim(prediction, truth))
+        return lambda prediction, truth, mask: float(images.ms_ssim(prediction, truth, mask=mask))
     return lambda prediction, truth, mask: float(images.psnr(prediction, truth, mask=mask))
 
 
 def _lpips(column: Lpips, device: str, weights: Sequence[Path]) -> Measure:
     from nfbench.harness import lpips
+    from nfbench.harness.feature_cache import FeatureCache
 
-    model = lpips.load(column.net, lpips.weights_for(column.net, weights), device)
-    return lambda prediction, truth, mask: float(lpips.distance(model, prediction, truth))
+    model = lpips.load(column.net, lpips.weights_for(column.net, weights), device, column.version)
+    root = default_cache() if device == "cpu" else None  # a GPU computes features faster than a disk reads them
+    cache = None if root is None else FeatureCache(root / "features")
+
+    def measure(prediction: Image, truth: Image, mask: Mask | None) -> float:
+        true = lpips.features(model, truth) if cache is None else cache.features(model, truth)
+        return lpips.distance_to(model, prediction, true, mask)
+
+    return measure

@@ -76,7 +76,7 @@ def _image_scene(folder: Path, name: str) -> Scene:
     pose, lens = np.eye(3, 4, dtype=np.float32), np.eye(3, dtype=np.float32)
     cameras = Cameras(np.tile(pose, (len(files), 1, 1)), np.tile(lens, (len(files), 1, 1)), sizes)
     views = Views(cameras, _names(files, folder), lambda i: read_image(files[i]), files=tuple(files))
-    return Scene(name, Given(), _ANYWHERE, hidden=views)
+    return Scene(name, Given(views=views), _ANYWHERE, hidden=views)  # some protocols measure what was given
 
 
 def _names(files: list[Path], folder: Path) -> tuple[str, ...]:

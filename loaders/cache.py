@@ -15,20 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nfbench.harness.cachefolder import default_cache
+
 Arrays = Mapping[str, NDArray[np.generic]]
 
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-
-
-def default_cache() -> Path | None:
-    """The folder for what can be made again: XDG_CACHE_HOME/nfbench, else ~/.cache/nfbench; None without a home."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(given).is_absolute():
-        return Path(given) / "nfbench"
-    try:
-        return Path.home() / ".cache" / "nfbench"
-    except RuntimeError:
-        return None
 
 
 def cache_file(name: str, cache: Path | None = None) -> Path | None:

@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from nfbench.loaders.cache import Cached, cache_file, default_cache, write_arrays
+from nfbench.harness.cachefolder import default_cache
+from nfbench.loaders.cache import Cached, cache_file, write_arrays
 
 ARRAYS = {"a": np.arange(5000.0), "b": np.eye(3, dtype=np.float32)}
 
