@@ -1,22 +1,17 @@
-"""What scoring a surface costs beside its peers: nearest neighbours with three metrics, and drawing points on a mesh.
+"""Contests about surfaces: nearest neighbours with three metrics, and drawing points on a mesh.
 
-    python benchmarks/geometry.py
-
-All contestants take turns in one process, one thread each; a row is the median of its turns in CPU time. The clouds are
-drawn on a bumpy sphere and on a slightly larger one. Peers that are not installed are left out.
+The clouds are drawn on a bumpy sphere and on a slightly larger one. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
 
 import importlib
-import statistics
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import trimesh
+from contest import Contest
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -28,7 +23,6 @@ SIZES = {100_000: 9, 1_000_000: 3}  # points, turns
 DRAWN, DRAWING_TURNS = 1_000_000, 9
 RADIUS = 0.01
 Scores = NDArray[np.floating]
-Contest = dict[str, Callable[[], Scores]]  # the first is the reference
 Search = Callable[[NDArray[np.floating], NDArray[np.floating]], tuple[NDArray[Any], NDArray[Any]]]
 
 
@@ -98,40 +92,10 @@ def drawing() -> Contest:
     return {"trimesh": by_trimesh, "nfbench": lambda: np.asarray(sample(mesh, DRAWN, 0).xyz)}
 
 
-def cpu_milliseconds(run: Callable[[], Scores]) -> float:
-    """CPU time of one call."""
-    start = time.process_time()
-    run()
-    return (time.process_time() - start) * 1000
-
-
-def rows(what: str, contest: Contest, turns: int) -> None:
-    """Print one row a contestant."""
-    first = {name: cpu_milliseconds(run) for name, run in contest.items()}
-    times: dict[str, list[float]] = {name: [] for name in contest}
-    for _ in range(turns):
-        for name, run in contest.items():
-            times[name].append(cpu_milliseconds(run))
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    reference = next(iter(contest))
-    values = contest[reference]()
-    for name, run in contest.items():
-        ratio, difference = medians[reference] / medians[name], np.abs(run() - values).max()
-        print(f"| {what} | {name} | {first[name]:.0f} | {medians[name]:.1f} | {ratio:.1f} | {difference:.0e} |")
-
-
-def main() -> None:
-    """Print one Markdown table."""
-    print(
-        f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, median of {list(SIZES.values())} turns, ",
-        end="",
-    )
-    print(f"{DRAWING_TURNS} of drawing, in CPU time; the first call compiles, or loads what was compiled\n")
-    print("| what | by | first call, ms | ms | ratio | difference |\n|---|---|--:|--:|--:|--:|")
-    for count, turns in SIZES.items():
-        rows(f"Chamfer-L1, F-score, normals, {count:,} points each", neighbours(count), turns)
-    rows(f"drawing {DRAWN:,} points", drawing(), DRAWING_TURNS)
-
-
-if __name__ == "__main__":
-    main()
+def contests() -> dict[str, tuple[Contest, int]]:
+    """What is computed, to contestants and turns."""
+    found = {
+        f"Chamfer-L1, F-score, normals, {count:,} points each": (neighbours(count), turns)
+        for count, turns in SIZES.items()
+    }
+    return {**found, f"drawing {DRAWN:,} points": (drawing(), DRAWING_TURNS)}

@@ -1,25 +1,19 @@
-"""What reading truth costs: decoding PNGs of 800x800 pixels beside Pillow, and putting RGBA over white beside numpy.
+"""Contests about images of 800x800 pixels: SSIM, PSNR, decoding PNGs, putting RGBA over white.
 
-    python benchmarks/images.py
-
-The PNGs are written by Pillow at its default compression. All contestants take turns in one process; a row is the
-median of its turns in CPU time. The first of each contest is the reference; OpenCV and imagecodecs take part where they
-are installed.
+SSIM has scikit-image in float64 as its reference, PNG Pillow, whose default compression wrote the files; OpenCV and
+imagecodecs take part where they are installed.
 """
 
 from __future__ import annotations
 
 import importlib
-import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from contest import Contest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nfbench.harness import image as images
 from nfbench.harness.over import flatten
@@ -29,7 +23,6 @@ SIDE = 800
 TURNS = 15
 WHITE = (1.0, 1.0, 1.0)
 Bytes = NDArray[np.uint8]
-Contest = dict[str, Callable[[], Bytes]]  # the first is the reference
 
 
 def rendering() -> Bytes:
@@ -64,12 +57,41 @@ def _by_imagecodecs(imagecodecs: object, path: Path) -> Bytes:
     return decoded
 
 
-def contests(folder: Path) -> dict[str, Contest]:
-    """Every function under test by what it computes."""
+def pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A textured disc on white, as NeRF-synthetic images are, and a noisy copy."""
+    rng = np.random.default_rng(0)
+    y, x = (np.mgrid[:SIDE, :SIDE] - SIDE / 2) / (SIDE / 2)
+    waves = np.stack([0.5 + 0.4 * np.sin(40 * x * f) * np.cos(23 * y + f) for f in (1, 2, 3)], axis=-1)
+    truth = np.where((x**2 + y**2 < 0.5)[..., None], waves, 1.0)
+    noisy = truth + rng.normal(0, 0.03, truth.shape)
+    return tuple(np.rint(np.clip(a, 0, 1) * 255).astype(np.uint8) for a in (noisy, truth))  # type: ignore[return-value]
+
+
+def contests(folder: Path) -> dict[str, tuple[Contest, int]]:
+    """What is computed, to contestants and turns; `folder` takes the PNGs."""
     rgba = rendering()
     Pillow.fromarray(rgba).save(folder / "rgba.png")
     Pillow.fromarray(rgba[..., :3]).save(folder / "rgb.png")
-    return {
+    x, y = pair()
+    x64, y64 = x / 255, y / 255
+    found: dict[str, Contest] = {
+        "SSIM": {
+            "scikit-image, float64": lambda: structural_similarity(
+                x64, y64, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1, channel_axis=-1
+            ),
+            "nfbench, 8-bit, double": lambda: float(images.ssim(x, y)),
+            "nfbench, 8-bit, single": lambda: float(images.ssim(x, y, precision="single")),
+            "nfbench, float64, double": lambda: float(images.ssim(x64, y64)),
+        },
+        "SSIM, 7x7 uniform": {
+            "scikit-image, float64": lambda: structural_similarity(x64, y64, data_range=1, channel_axis=-1),
+            "nfbench, 8-bit, double": lambda: float(images.ssim(x, y, variant="uniform7")),
+            "nfbench, 8-bit, single": lambda: float(images.ssim(x, y, variant="uniform7", precision="single")),
+        },
+        "PSNR": {
+            "scikit-image, 8-bit": lambda: peak_signal_noise_ratio(y, x),
+            "nfbench, 8-bit": lambda: float(images.psnr(x, y)),
+        },
         "RGBA PNG": readers(folder / "rgba.png"),
         "RGB PNG": readers(folder / "rgb.png"),
         "RGBA over white": {
@@ -77,41 +99,4 @@ def contests(folder: Path) -> dict[str, Contest]:
             "nfbench": lambda: flatten(rgba, WHITE),
         },
     }
-
-
-def cpu_milliseconds(run: Callable[[], object]) -> float:
-    """CPU time of one call."""
-    start = time.process_time()
-    run()
-    return (time.process_time() - start) * 1000
-
-
-def table(contest: Contest) -> list[tuple[str, float, float, float, bool]]:
-    """Per contestant: its name, first call and median turn in CPU ms, ratio to the reference, equal to it."""
-    first = {name: cpu_milliseconds(run) for name, run in contest.items()}
-    turns: dict[str, list[float]] = {name: [] for name in contest}
-    for _ in range(TURNS):
-        for name, run in contest.items():
-            turns[name].append(cpu_milliseconds(run))
-    medians = {name: statistics.median(times) for name, times in turns.items()}
-    reference = next(iter(contest))
-    expected = contest[reference]()
-    return [
-        (name, first[name], medians[name], medians[reference] / medians[name], bool(np.array_equal(run(), expected)))
-        for name, run in contest.items()
-    ]
-
-
-def main() -> None:
-    """Print one Markdown table."""
-    print(f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {SIDE}x{SIDE}, ", end="")
-    print(f"median of {TURNS} turns in CPU time; the first call compiles, or loads what was compiled\n")
-    print("| task | by | first call, ms | ms | ratio | equal |\n|---|---|--:|--:|--:|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for task, contest in contests(Path(folder)).items():
-            for name, first, median, ratio, equal in table(contest):
-                print(f"| {task} | {name} | {first:.0f} | {median:.2f} | {ratio:.1f} | {'yes' if equal else 'NO'} |")
-
-
-if __name__ == "__main__":
-    main()
+    return {what: (contest, TURNS) for what, contest in found.items()}
