@@ -8,20 +8,21 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity that a protocol can put into a column.
+    """A quantity that is measured.
 
     Attributes:
         name: as protocols name it.
-        section: what it measures, `image` or `surface`, or `cost`, which every record tells and no protocol chooses.
+        section: what it measures. Protocols choose from `image` and `surface`; `map`, of depth or normals, is to be had
+            from Python; `cost` is in every record.
         better: `higher` or `lower`.
-        unit: `dB`, `s`, `B`, `1` for a plain number, or one of `LENGTHS`, where the protocol says what a length is in.
+        unit: `dB`, `s`, `B`, `degree`, `1` for a plain number, or one of `LENGTHS`, whose unit the protocol says.
         low: the least value there can be.
         high: the greatest.
         summary: the definition in one sentence.
     """
 
     name: str
-    section: Literal["image", "surface", "cost"]
+    section: Literal["image", "surface", "map", "cost"]
     better: Literal["higher", "lower"]
     unit: str
     low: float
@@ -57,9 +58,21 @@ METRICS: dict[str, Metric] = {
         Metric("precision", "surface", "higher", "1", 0, 1, "Part of the prediction within a radius of the truth."),
         Metric("recall", "surface", "higher", "1", 0, 1, "Part of the truth within a radius of the prediction."),
         Metric("iou", "surface", "higher", "1", 0, 1, "Volume intersection over union at the truth's query points."),
-        Metric(
-            "learn_seconds", "cost", "lower", "s", 0, _INF, "Wall time of learning the prior, shared by all scenes."
-        ),
+        Metric("depth_abs", "map", "lower", "length", 0, _INF, "Mean absolute error of depth."),
+        Metric("depth_abs_rel", "map", "lower", "1", 0, _INF, "Mean absolute error of depth, as part of the true one."),
+        Metric("depth_sq_rel", "map", "lower", "length", 0, _INF, "Mean squared error of depth over the true one."),
+        Metric("depth_rmse", "map", "lower", "length", 0, _INF, "Root of the mean squared error of depth."),
+        Metric("depth_rmse_log", "map", "lower", "1", 0, _INF, "The same of the natural logarithm of depth."),
+        Metric("depth_delta1", "map", "higher", "1", 0, 1, "Part of pixels within a factor 1.25 of the true depth."),
+        Metric("depth_delta2", "map", "higher", "1", 0, 1, "The same for a factor of 1.25^2."),
+        Metric("depth_delta3", "map", "higher", "1", 0, 1, "The same for a factor of 1.25^3."),
+        Metric("normal_mean", "map", "lower", "degree", 0, 180, "Mean angle between normals."),
+        Metric("normal_median", "map", "lower", "degree", 0, 180, "Median angle between normals."),
+        Metric("normal_rmse", "map", "lower", "degree", 0, 180, "Root of the mean squared angle between normals."),
+        Metric("normal_within_11.25", "map", "higher", "1", 0, 1, "Part of normals within 11.25 degrees."),
+        Metric("normal_within_22.5", "map", "higher", "1", 0, 1, "Part of normals within 22.5 degrees."),
+        Metric("normal_within_30", "map", "higher", "1", 0, 1, "Part of normals within 30 degrees."),
+        Metric("learn_seconds", "cost", "lower", "s", 0, _INF, "Wall time of learning the prior, once for all scenes."),
         Metric("fit_seconds", "cost", "lower", "s", 0, _INF, "Wall time of fitting one scene."),
         Metric("predict_seconds", "cost", "lower", "s", 0, _INF, "Wall time of rendering and extracting one scene."),
         Metric("peak_memory_bytes", "cost", "lower", "B", 0, _INF, "Highest memory, of the GPU where there is one."),

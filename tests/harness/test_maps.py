@@ -3,6 +3,7 @@ import pytest
 
 from nfbench.harness.errors import ContractBroken, NfbenchError
 from nfbench.harness.maps import depth_error, normal_error
+from nfbench.harness.metric import METRICS
 
 DEPTHS = ("abs", "abs_rel", "sq_rel", "rmse", "rmse_log", "delta1", "delta2", "delta3")
 NORMALS = ("mean", "median", "rmse", "within_11.25", "within_22.5", "within_30")
@@ -249,3 +250,13 @@ def test_zero_components_do_not_make_a_normal_void():
     upright = np.array([[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]])
     assert normal_error(upright, upright) == 0
     assert normal_error(upright, np.roll(upright, 1, axis=1)) == 90
+
+
+def test_every_error_is_among_the_metrics():
+    names = {f"depth_{kind}" for kind in DEPTHS} | {f"normal_{kind}" for kind in NORMALS}
+    assert {name for name, metric in METRICS.items() if metric.section == "map"} == names
+    perfect = np.ones((2, 2, 3)), np.ones((2, 2))
+    for name in names:
+        measure, one = (depth_error, perfect[1]) if name.startswith("depth") else (normal_error, perfect[0])
+        best = measure(one, one, name.partition("_")[2])
+        assert best == (METRICS[name].low if METRICS[name].better == "lower" else METRICS[name].high), name
