@@ -1,0 +1,296 @@
+"""explain-gap: which conventions could lie behind reported numbers, ranked by how near they come to them.
+
+The measuring of images is in gap_images, that of surfaces in gap_surface; here is what both share: the reading of
+reported numbers, and the ranking of conventions that were measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nfbench.harness.errors import NfbenchError, NotFound, did_you_mean
+
+Choices = tuple[tuple[str, str], ...]  # axis and choice, in the order of the axes
+Section = Literal["image", "surface"]
+
+FAR = 3.0
+"""Scales from a reported number beyond which a convention does not explain it."""
+_SEEDS_WIDE = 2.0  # standard deviations over sampling seeds within which two numbers are the same
+_KEPT = 3  # conventions of one number that are combined with those of the others, in each shared setting
+_ALIKE = 2  # decimals of a scale within which two distances are the same, and the simpler convention goes first
+
+
+@dataclass(frozen=True)
+class Family:
+    """The metrics that one name in a paper may stand for.
+
+    Attributes:
+        name: as nfbench calls it.
+        section: `image` or `surface`.
+        scale: the difference that a reader would call small: absolute, or a part of the number where `relative`.
+        relative: whether it is a part of the number.
+        aliases: how papers write it, in lower case with underscores.
+    """
+
+    name: str
+    section: Section
+    scale: float
+    relative: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("psnr", "image", 0.1),
+        Family("ssim", "image", 0.001),
+        Family("ms_ssim", "image", 0.001, aliases=("msssim",)),
+        Family("lpips", "image", 0.001, aliases=("lpips_vgg", "lpips_alex", "lpips_squeeze")),
+        Family(
+            "chamfer",
+            "surface",
+            0.02,
+            True,
+            ("cd", "chamfer_distance", "chamfer_l1", "chamfer_l2", "cd_l1", "cd_l2", "chamfer_l1_mean",
+             "chamfer_l1_sum", "chamfer_sq_sum", "chamfer_sq_half", "chamfer_points_sum", "overall"),
+        ),
+        Family("accuracy", "surface", 0.02, True, ("acc",)),
+        Family("completeness", "surface", 0.02, True, ("comp", "completion")),
+        Family("hausdorff", "surface", 0.02, True, ("hd",)),
+        Family("mesh_accuracy", "surface", 0.02, True),
+        Family("mesh_completion", "surface", 0.005),
+        Family("normal_consistency", "surface", 0.005, aliases=("nc", "normal", "normals", "normal_cosine_loss")),
+        Family("fscore", "surface", 0.005, aliases=("f", "f1", "f_score", "f1_score")),
+        Family("precision", "surface", 0.005, aliases=("prec",)),
+        Family("recall", "surface", 0.005, aliases=("rec",)),
+        Family("iou", "surface", 0.005, aliases=("viou", "volume_iou", "vol_iou")),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that somebody reported.
+
+    Attributes:
+        name: as it was written.
+        family: what it may be.
+        value: percent signs are read: 57.1% is 0.571.
+        precision: half a unit of the last digit given.
+    """
+
+    name: str
+    family: Family
+    value: float
+    precision: float
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way to measure a number, and what it gives.
+
+    Attributes:
+        choices: axis and choice.
+        value: what it gives on these predictions.
+        spread: the standard deviation over sampling seeds.
+        floor: what the truth gives against an independent sampling of itself, where points are drawn.
+        factor: what the value was multiplied by.
+        own: whether a column of the protocol is measured so.
+    """
+
+    choices: Choices
+    value: float
+    spread: float = 0.0
+    floor: float | None = None
+    factor: float = 1.0
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One choice on every axis, and what it gives of each reported number.
+
+    Attributes:
+        distance: the sum over the numbers of the distance to what was reported, in scales; see `distance`.
+        conventions: name of a reported number to its convention.
+        changes: the choices in which it differs from the protocol's own convention, in words.
+        own: whether it is the protocol's own.
+    """
+
+    distance: float
+    conventions: dict[str, Convention]
+    changes: tuple[str, ...]
+    own: bool
+
+
+def read_reported(text: str) -> dict[str, Number]:
+    """Name to Number, from `psnr=31.0,ssim=.947` or `iou=57.1%`.
+
+    Raises:
+        NotFound: a metric that is not known, with the nearest names.
+        NfbenchError: no `name=value`, a value that is no number, or a name given twice.
+    """
+    known = {alias: family for family in FAMILIES.values() for alias in (family.name, *family.aliases)}
+    numbers: dict[str, Number] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name:
+            raise NfbenchError(f"--reported {part!r} is no name=value.", "Write --reported psnr=31.0,ssim=.947.")
+        plain = re.sub(r"[@(].*", "", name.lower()).replace("-", "_")
+        if plain not in known:
+            raise NotFound(f"No metric goes by the name {name!r}.", did_you_mean(plain, known, "metrics"))
+        if name in numbers:
+            raise NfbenchError(f"--reported gives {name} twice.", "Give each number once.")
+        numbers[name] = Number(name, known[plain], *_value(name, value))
+    if not numbers:
+        raise NfbenchError("No number is reported.", "Write --reported psnr=31.0,ssim=.947.")
+    return numbers
+
+
+def _value(name: str, text: str) -> tuple[float, float]:
+    """The value, and half a unit of its last digit."""
+    found = re.fullmatch(r"([+-]?(?:\d+\.?(\d*)|\.(\d+))(?:[eE]([+-]?\d+))?)\s*(%?)", text)
+    if found is None:
+        raise NfbenchError(f"--reported {name}={text!r} is no number.", "Write --reported psnr=31.0,ssim=.947.")
+    digits = len(found[2] or found[3] or "")
+    hundredth = 0.01 if found[5] else 1.0
+    return float(found[1]) * hundredth, 0.5 * 10.0 ** (int(found[4] or 0) - digits) * hundredth
+
+
+def distance(number: Number, convention: Convention) -> float:
+    """How far the convention is from the reported number, in scales of its family, 0 where they agree.
+
+    They agree within half a unit of the last digit reported plus two standard deviations over sampling seeds; what is
+    beyond counts in scales. A scale is never less than the seeds' deviation.
+    """
+    off = _off(number, convention)
+    free = number.precision + _SEEDS_WIDE * convention.spread
+    return max(0.0, off - free) / max(_scale(number, convention), convention.spread)
+
+
+def _off(number: Number, convention: Convention) -> float:
+    if math.isnan(convention.value):
+        return math.inf
+    return 0.0 if convention.value == number.value else abs(convention.value - number.value)
+
+
+def _scale(number: Number, convention: Convention) -> float:
+    if number.family.relative:
+        return number.family.scale * max(abs(number.value), number.precision)
+    return number.family.scale * convention.factor
+
+
+def rank(reported: Mapping[str, Number], found: Mapping[str, Sequence[Convention]], shared: Sequence[str]) -> list[Row]:
+    """Rows, the nearest first; where two are as near, the one with fewer changes from the protocol's own.
+
+    Args:
+        reported: the numbers of one section.
+        found: name of a number to its conventions, the first of them the one that changes are told from where the
+            protocol has none of its own.
+        shared: the axes whose choice must be the same for all numbers. A number that is not offered a choice keeps the
+            protocol's there.
+    """
+    shelves = {name: _by_setting(reported[name], found[name], shared) for name in reported}
+    settings = dict.fromkeys(setting for shelf in shelves.values() for setting in shelf)
+    rows: dict[tuple[Choices, ...], Row] = {}
+    for setting in settings:
+        answers = {name: _answers(setting, shelves[name], found[name][0]) for name in reported}
+        _add(rows, answers, reported, found, shared)
+    # a protocol may itself choose differently for two columns, masked for one and not for the other
+    _add(rows, {name: [c for c in found[name] if c.own] for name in reported}, reported, found, shared)
+    return sorted(rows.values(), key=lambda row: _order(row, reported))
+
+
+def _add(
+    rows: dict[tuple[Choices, ...], Row],
+    answers: Mapping[str, Sequence[Convention]],
+    reported: Mapping[str, Number],
+    found: Mapping[str, Sequence[Convention]],
+    shared: Sequence[str],
+) -> None:
+    """Add a row for every combination of one answer a number."""
+    for combination in itertools.product(*answers.values()):
+        key = tuple(convention.choices for convention in combination)
+        if key not in rows:
+            rows[key] = _row(reported, dict(zip(reported, combination, strict=True)), found, shared)
+
+
+def _order(row: Row, reported: Mapping[str, Number]) -> tuple[float, int, float]:
+    off = sum(_off(reported[n], c) / _scale(reported[n], c) for n, c in row.conventions.items())
+    return (round(row.distance, _ALIKE), len(row.changes), off)
+
+
+def _by_setting(
+    number: Number, conventions: Iterable[Convention], shared: Sequence[str]
+) -> dict[Choices, list[Convention]]:
+    """Choices on the shared axes to the nearest conventions there, the protocol's own always among them."""
+    shelf: dict[Choices, list[Convention]] = {}
+    for convention in conventions:
+        shelf.setdefault(_only(convention.choices, shared), []).append(convention)
+    for setting, several in shelf.items():
+        near = sorted(several, key=lambda c: (round(distance(number, c), _ALIKE), _off(number, c)))
+        shelf[setting] = near[:_KEPT] + [c for c in near[_KEPT:] if c.own]
+    return shelf
+
+
+def _answers(setting: Choices, shelf: Mapping[Choices, list[Convention]], usual: Convention) -> Sequence[Convention]:
+    """The conventions of one number in a shared setting, its usual choice where it is not offered the setting's."""
+    if setting in shelf:
+        return shelf[setting]
+    offered = {pair for choices in shelf for pair in choices}
+    default = dict(usual.choices)
+    adapted = tuple(
+        (axis, choice if (axis, choice) in offered else default[axis]) for axis, choice in setting if axis in default
+    )
+    return shelf.get(adapted, ())
+
+
+def _only(choices: Choices, axes: Sequence[str]) -> Choices:
+    return tuple((axis, choice) for axis, choice in choices if axis in axes)
+
+
+def _row(
+    reported: Mapping[str, Number],
+    conventions: dict[str, Convention],
+    found: Mapping[str, Sequence[Convention]],
+    shared: Sequence[str],
+) -> Row:
+    several = len(reported) > 1
+    changes: dict[str, None] = {}
+    for name, convention in conventions.items():
+        usual = [c for c in found[name] if c.own] or [found[name][0]]
+        fewest = min((_differing(convention, each) for each in usual), key=len)
+        for axis, choice in fewest:
+            changes[f"{axis}: {choice}" if axis in shared or not several else f"{name} {axis}: {choice}"] = None
+    total = sum(distance(reported[name], convention) for name, convention in conventions.items())
+    return Row(total, conventions, tuple(changes), all(convention.own for convention in conventions.values()))
+
+
+def _differing(convention: Convention, usual: Convention) -> list[tuple[str, str]]:
+    before = dict(usual.choices)
+    return [(axis, choice) for axis, choice in convention.choices if before.get(axis) != choice]
+
+
+def as_json(reported: Mapping[str, Number], row: Row) -> dict[str, Any]:
+    """A row as JSON has it."""
+    numbers = {name: convention_as_json(reported[name], convention) for name, convention in row.conventions.items()}
+    return {"distance": row.distance, "own": row.own, "changes": list(row.changes), "numbers": numbers}
+
+
+def convention_as_json(number: Number, convention: Convention) -> dict[str, Any]:
+    """A convention of one number as JSON has it."""
+    return {
+        "reported": number.value,
+        "value": convention.value,
+        "difference": convention.value - number.value,
+        "distance": distance(number, convention),
+        "spread": convention.spread,
+        "floor": convention.floor,
+        "choices": dict(convention.choices),
+        "own": convention.own,
+    }
