@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ Section = Literal["image", "surface"]
 FAR = 3.0
 """Scales from a reported number beyond which a convention does not explain it."""
 _SEEDS_WIDE = 2.0  # standard deviations over sampling seeds within which two numbers are the same
-_KEPT = 3  # conventions of one number that are combined with those of the others, in each shared setting
+_COMBINED = 200  # about as many rows in each shared setting: of n numbers, the nearest 200^(1/n) conventions each
 _ALIKE = 2  # decimals of a scale within which two distances are the same, and the simpler convention goes first
 
 
@@ -173,6 +173,11 @@ def distance(number: Number, convention: Convention) -> float:
     return max(0.0, off - free) / max(_scale(number, convention), convention.spread)
 
 
+def difference(number: Number, convention: Convention) -> float:
+    """The convention's value less the reported one; 0 where both are infinite alike."""
+    return math.copysign(_off(number, convention), convention.value - number.value)
+
+
 def _off(number: Number, convention: Convention) -> float:
     if math.isnan(convention.value):
         return math.inf
@@ -195,7 +200,8 @@ def rank(reported: Mapping[str, Number], found: Mapping[str, Sequence[Convention
         shared: the axes whose choice must be the same for all numbers. A number that is not offered a choice keeps the
             protocol's there.
     """
-    shelves = {name: _by_setting(reported[name], found[name], shared) for name in reported}
+    kept = round(_COMBINED ** (1 / len(reported)))
+    shelves = {name: _by_setting(reported[name], found[name], shared, kept) for name in reported}
     settings = dict.fromkeys(setting for shelf in shelves.values() for setting in shelf)
     rows: dict[tuple[Choices, ...], Row] = {}
     for setting in settings:
@@ -226,15 +232,17 @@ def _order(row: Row, reported: Mapping[str, Number]) -> tuple[float, int, float]
 
 
 def _by_setting(
-    number: Number, conventions: Iterable[Convention], shared: Sequence[str]
+    number: Number, conventions: Sequence[Convention], shared: Sequence[str], kept: int
 ) -> dict[Choices, list[Convention]]:
     """Choices on the shared axes to the nearest conventions there, the protocol's own always among them."""
     shelf: dict[Choices, list[Convention]] = {}
     for convention in conventions:
         shelf.setdefault(_only(convention.choices, shared), []).append(convention)
     for setting, several in shelf.items():
-        near = sorted(several, key=lambda c: (round(distance(number, c), _ALIKE), _off(number, c)))
-        shelf[setting] = near[:_KEPT] + [c for c in near[_KEPT:] if c.own]
+        near = sorted(
+            several, key=lambda c: (round(distance(number, c), _ALIKE), len(_fewest(c, conventions)), _off(number, c))
+        )
+        shelf[setting] = near[:kept] + [c for c in near[kept:] if c.own]
     return shelf
 
 
@@ -263,17 +271,17 @@ def _row(
     several = len(reported) > 1
     changes: dict[str, None] = {}
     for name, convention in conventions.items():
-        usual = [c for c in found[name] if c.own] or [found[name][0]]
-        fewest = min((_differing(convention, each) for each in usual), key=len)
-        for axis, choice in fewest:
+        for axis, choice in _fewest(convention, found[name]):
             changes[f"{axis}: {choice}" if axis in shared or not several else f"{name} {axis}: {choice}"] = None
     total = sum(distance(reported[name], convention) for name, convention in conventions.items())
     return Row(total, conventions, tuple(changes), all(convention.own for convention in conventions.values()))
 
 
-def _differing(convention: Convention, usual: Convention) -> list[tuple[str, str]]:
-    before = dict(usual.choices)
-    return [(axis, choice) for axis, choice in convention.choices if before.get(axis) != choice]
+def _fewest(convention: Convention, conventions: Sequence[Convention]) -> list[tuple[str, str]]:
+    """The choices in which it differs from that one of the protocol's own which is most like it."""
+    usual = [each for each in conventions if each.own] or conventions[:1]
+    differing = ([pair for pair in convention.choices if pair not in each.choices] for each in usual)
+    return min(differing, key=len)
 
 
 def as_json(reported: Mapping[str, Number], row: Row) -> dict[str, Any]:
@@ -287,7 +295,7 @@ def convention_as_json(number: Number, convention: Convention) -> dict[str, Any]
     return {
         "reported": number.value,
         "value": convention.value,
-        "difference": convention.value - number.value,
+        "difference": difference(number, convention),
         "distance": distance(number, convention),
         "spread": convention.spread,
         "floor": convention.floor,

@@ -170,8 +170,8 @@ def _check(numbers: Mapping[str, Number], protocol: Protocol) -> None:
 
 
 def _lines(explained: Explained, protocol: Protocol, top: int) -> list[str]:
-    counts = ", ".join(f"{len(found):,} of {name}" for name, found in explained.conventions.items())
-    lines = ["", f"{_NOUNS[explained.section]}: {counts} conventions measured"]
+    counts = ", ".join(f"{len(found):,} conventions of {name}" for name, found in explained.conventions.items())
+    lines = ["", f"{_NOUNS[explained.section]}: {counts}"]
     for place, row in enumerate(explained.rows[:top], 1):
         lines += _row(f"{place}", row, explained.reported)
     own = explained.own
@@ -206,8 +206,7 @@ def _row(place: str, row: Row, reported: Mapping[str, Number]) -> list[str]:
 
 
 def _number(name: str, number: Number, convention: Convention) -> str:
-    difference = convention.value - number.value
-    shown = f"{name} {convention.value:.6g} ({difference:+.2g}"
+    shown = f"{name} {convention.value:.6g} ({gap.difference(number, convention):+.2g}"
     if convention.spread:
         shown += f", seeds ±{convention.spread:.1g}"
     if convention.floor is not None:
