@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness.column import AtRadius, Distance, Iou, MeshAccuracy, MeshCompletion, NormalConsistency
-from nfbench.harness.gap import Choices, Number
+from nfbench.harness.gap import Choices
+from nfbench.harness.gap_reported import Number
 from nfbench.harness.protocol import SurfaceSection
 from nfbench.harness.surface import Correspondence
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from nfbench.harness import image as images
 from nfbench.harness.errors import DataCorrupt, DataMissing
-from nfbench.harness.gap import Choices, Convention, Number
+from nfbench.harness.gap import Choices, Convention, Found
 from nfbench.harness.gap_measures import (
     ALL,
     BLACKENED,
@@ -26,6 +26,7 @@ from nfbench.harness.gap_measures import (
     Measures,
     Setting,
 )
+from nfbench.harness.gap_reported import Number
 from nfbench.harness.png import read_png
 from nfbench.harness.prediction import measured_views
 from nfbench.harness.protocol import ImageSection, Protocol
@@ -48,19 +49,6 @@ _NAMED = 5
 PER_IMAGE = "over the images of each scene, then over scenes"
 POOLED = "over all images of all scenes"
 OF_ERRORS = "PSNR of the mean squared error"
-
-
-@dataclass
-class Found:
-    """What was measured of images.
-
-    Attributes:
-        conventions: name of a reported number to its conventions, the protocol's own first.
-        left_out: what could not be tried, in sentences.
-    """
-
-    conventions: dict[str, list[Convention]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)

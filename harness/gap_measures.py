@@ -14,7 +14,8 @@ from nfbench.harness import image as images
 from nfbench.harness import ssim as family
 from nfbench.harness.column import Lpips, MsSsim, Psnr, Ssim
 from nfbench.harness.errors import DataMissing, NfbenchError
-from nfbench.harness.gap import Choices, Number
+from nfbench.harness.gap import Choices
+from nfbench.harness.gap_reported import Number
 from nfbench.harness.image import Mask, Pixels
 from nfbench.harness.protocol import ImageSection
 

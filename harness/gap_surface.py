@@ -6,7 +6,7 @@ All frames differ by a similarity, so that one search of neighbours for each num
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from nfbench.harness import mesh as meshes
 from nfbench.harness import surface as surfaces
 from nfbench.harness.column import Iou
 from nfbench.harness.errors import DataMissing, Unsupported
-from nfbench.harness.gap import Choices, Convention, Number
+from nfbench.harness.gap import Choices, Convention, Found
 from nfbench.harness.gap_distances import Pairs, Value
+from nfbench.harness.gap_reported import Number
 from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.prediction import MESH
 from nfbench.harness.protocol import Protocol, SurfaceSection
@@ -32,14 +33,6 @@ COUNTS = (2500, 10_000, 30_000, 100_000)
 _ALIKE = 1e-6  # relative, between the scales of two frames that are the same
 _APART = 1000  # between the seeds of one drawing and the next: sides and floor have their own in between
 MEAN, MEDIAN = "over shapes", "median over shapes"
-
-
-@dataclass
-class Found:
-    """What was measured of surfaces; attributes as `nfbench.harness.gap_images.Found`."""
-
-    conventions: dict[str, list[Convention]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +87,7 @@ def measure(
     usual = (("points", _own_points(section, scenes)), ("frame", section.frame))
     for name, number in reported.items():
         keys = [key for key in every[0] if key.family == number.family.name and all(key in one for one in every)]
-        others = [c for key in keys for c in _means(key, [one[key] for one in every])]
+        others = [c for key in keys for c in _means(key, [one[key] for one in every]) if not np.isnan(c.value)]
         floors = {c.choices: c.floor for c in others}
         mine = list(_own_conventions(name, number, section, own, usual, stored, floors))
         taken = {convention.choices for convention in mine}

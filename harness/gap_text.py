@@ -13,7 +13,8 @@ from nfbench.harness.commands import check_weights
 from nfbench.harness.console import dumps, watching
 from nfbench.harness.dataset import task as find_task
 from nfbench.harness.errors import Unsupported
-from nfbench.harness.gap import Convention, Number, Row, Section
+from nfbench.harness.gap import Convention, Row
+from nfbench.harness.gap_reported import Number, Section, read_reported
 from nfbench.harness.prediction import on_background
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.protocol import protocol as find_protocol
@@ -91,7 +92,7 @@ def text(
     Raises:
         NfbenchError: numbers, predictions or a task that are not what they should be.
     """
-    numbers = gap.read_reported(reported)
+    numbers = read_reported(reported)
     check_weights(lpips_weights)
     found_task, parts = locate(predictions, find_task(task, format).every(test_every))
     chosen = find_protocol(protocol or found_task.protocol)
@@ -144,18 +145,19 @@ def explain(
         if section == "image":
             from nfbench.harness import gap_images, gap_measures
 
-            of_images = gap_images.measure(reported, scenes, protocol, lpips_weights=lpips_weights, progress=progress)
-            found, left_out, shared = of_images.conventions, of_images.left_out, gap_measures.SHARED
+            found = gap_images.measure(reported, scenes, protocol, lpips_weights=lpips_weights, progress=progress)
+            shared = gap_measures.SHARED
         else:
             from nfbench.harness import gap_surface
 
-            of_surfaces = gap_surface.measure(reported, scenes, protocol, seeds=seeds, progress=progress)
-            found, left_out, shared = of_surfaces.conventions, of_surfaces.left_out, gap_surface.SHARED
+            found = gap_surface.measure(reported, scenes, protocol, seeds=seeds, progress=progress)
+            shared = gap_surface.SHARED
         for name in reported:
-            if not found[name]:
-                why = " ".join(left_out)
+            if not found.conventions[name]:
+                why = " ".join(found.left_out)
                 raise Unsupported(f"{name} cannot be measured here in any way. {why}", "Leave it out of --reported.")
-        explained.append(Explained(section, reported, gap.rank(reported, found, shared), found, left_out))
+        rows = gap.rank(reported, found.conventions, shared)
+        explained.append(Explained(section, reported, rows, found.conventions, found.left_out))
     return explained
 
 

@@ -6,7 +6,7 @@ from PIL import Image as Pillow
 
 from nfbench.harness import image as images
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
-from nfbench.harness.gap import read_reported
+from nfbench.harness.gap_reported import read_reported
 from nfbench.harness.gap_text import explain
 from nfbench.harness.image_scores import truth_image
 from nfbench.harness.png import read_png, write_png

@@ -6,7 +6,7 @@ from scipy.spatial import cKDTree
 
 from nfbench.harness import mesh as meshes
 from nfbench.harness.errors import DataMissing, Unsupported
-from nfbench.harness.gap import read_reported
+from nfbench.harness.gap_reported import read_reported
 from nfbench.harness.gap_text import explain
 from nfbench.harness.meshfile import write_ply
 from nfbench.harness.prediction import MESH
