@@ -53,7 +53,7 @@ OF_ERRORS = "PSNR of the mean squared error"
 
 @dataclass(frozen=True, eq=False)
 class _Pictures:
-    """The images of one scene, and what can be tried on them."""
+    """The images of one scene, and what can be tried on them; `resized`: the predictions are smaller than the truth."""
 
     views: Views
     folder: Path
@@ -62,11 +62,19 @@ class _Pictures:
     resized: bool
 
     def prediction(self, index: int) -> Image:
-        """One prediction, (H,W,3)."""
+        """One prediction, (H,W,3), of the size of its view, or smaller where the first is."""
         file = self.folder / f"{self.views.names[index]}.png"
         prediction = read_png(file)
         if prediction.shape[2] == 4 and prediction[:, :, 3].min() < 255:
             raise DataCorrupt(f"{file} has transparent pixels.", "Composite it on a background, save as RGB.")
+        height, width = prediction.shape[:2]
+        columns, rows = self.views.cameras.size[index].tolist()
+        fits = (width, height) != (columns, rows) and width <= columns and height <= rows
+        if not (fits if self.resized else (width, height) == (columns, rows)):
+            raise DataCorrupt(
+                f"{file} is {width}x{height} pixels, its view is {columns}x{rows}.",
+                "Render all at the size of the dataset, or all smaller.",
+            )
         return np.ascontiguousarray(prediction[:, :, :3])
 
 
@@ -123,8 +131,8 @@ def _look(scene: Scene, folder: Path, protocol: Protocol) -> _Pictures:
         )
     first = views.image(0)
     has_alpha = first.shape[2] == 4
-    pictures = _Pictures(views, folder, has_alpha, has_alpha or views.load_mask is not None, False)
-    return _Pictures(views, folder, has_alpha, pictures.has_mask, pictures.prediction(0).shape[:2] != first.shape[:2])
+    resized = read_png(folder / f"{views.names[0]}.png").shape[:2] != first.shape[:2]
+    return _Pictures(views, folder, has_alpha, has_alpha or views.load_mask is not None, resized)
 
 
 def _settings(pictures: Sequence[_Pictures], section: ImageSection, left_out: list[str]) -> Iterator[Setting]:
@@ -202,11 +210,6 @@ def _compared(
         size = prediction.shape[:2]
         if size == truth.shape[:2]:
             size = (max(1, size[0] // 2), max(1, size[1] // 2))
-        elif size[0] > truth.shape[0] or size[1] > truth.shape[1]:
-            raise DataCorrupt(
-                f"A prediction has {size[1]}x{size[0]} pixels, its view {truth.shape[1]}x{truth.shape[0]}.",
-                "Render at the size of the dataset, or smaller.",
-            )
         method = next(method for name, method in _FILTERS.items() if setting.size.endswith(f", {name} filter"))
         prediction, truth = _resize(prediction, size, method), _resize(truth, size, method)
         if mask is not None:

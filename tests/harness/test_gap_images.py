@@ -274,8 +274,16 @@ def test_smaller_predictions_are_compared_with_the_truth_made_small(scene, folde
         dict(found.rows[0].conventions["psnr"].choices)["size"] == "truth made as small as the prediction, box filter"
     )
     assert found.own is None and any("refuse" in sentence for sentence in found.left_out)
-    write_png(tmp_path / "v_0.png", np.zeros((48, 48, 3), np.uint8))
-    with pytest.raises(DataCorrupt, match="48x48"):
+    for shape in ((48, 48, 3), (25, 12, 3), (12, 25, 3)):
+        write_png(tmp_path / "v_0.png", np.zeros(shape, np.uint8))
+        with pytest.raises(DataCorrupt, match=f"v_0.png is {shape[1]}x{shape[0]} pixels, its view is 24x24"):
+            best(scene, tmp_path, psnr=value)
+    write_png(tmp_path / "v_0.png", np.zeros((24, 12, 3), np.uint8))
+    write_png(tmp_path / "v_1.png", np.zeros((24, 24, 3), np.uint8))
+    with pytest.raises(DataCorrupt, match=r"v_1.png is 24x24"):
+        best(scene, tmp_path, psnr=value)
+    write_png(tmp_path / "v_0.png", np.zeros((24, 24, 3), np.uint8))
+    with pytest.raises(DataCorrupt, match=r"v_2.png is 12x12"):
         best(scene, tmp_path, psnr=value)
 
 
