@@ -272,7 +272,7 @@ def _means(key: _Key, shapes: Sequence[NDArray[np.float64]]) -> Iterator[Convent
 
 
 def _deviation(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
 
 
 def _tell(left_out: list[str], section: SurfaceSection) -> None:

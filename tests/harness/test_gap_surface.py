@@ -306,6 +306,7 @@ def test_iou_by_stored_and_by_drawn_points(folder, tmp_path):
         choices = dict(convention.choices)
         if choices["form"] == "intersection over union" and choices["factor"] == "1":
             assert convention.value == pytest.approx(ratio, abs=0.03), choices
+    assert all(c.spread == 0 for c in drawn.conventions["iou"] if "grid" in dict(c.choices)["query points"])
     assert {dict(c.choices)["query points"] for c in drawn.conventions["iou"]} == {
         "stored with the truth", "4,000 drawn in a cube of 1 edges", "4,000 drawn in a cube of 1.1 edges",
         "4,000 drawn in a cube of 2 edges", "grid of 32^3 in a cube of 1 edge", "grid of 64^3 in a cube of 1 edge",
