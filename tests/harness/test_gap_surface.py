@@ -40,6 +40,7 @@ WRONG = sphere(0.43, (1.0, 0.8, 0.65), seed=1)
 def quick(monkeypatch):
     monkeypatch.setattr("nfbench.harness.gap_surface.COUNTS", (500, 3000, 8000))
     monkeypatch.setattr("nfbench.harness.gap_volume.POINTS", 4000)
+    monkeypatch.setattr("nfbench.harness.gap_volume._GRIDS", (20, 32))
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +310,7 @@ def test_iou_by_stored_and_by_drawn_points(folder, tmp_path):
     assert all(c.spread == 0 for c in drawn.conventions["iou"] if "grid" in dict(c.choices)["query points"])
     assert {dict(c.choices)["query points"] for c in drawn.conventions["iou"]} == {
         "stored with the truth", "4,000 drawn in a cube of 1 edges", "4,000 drawn in a cube of 1.1 edges",
-        "4,000 drawn in a cube of 2 edges", "grid of 32^3 in a cube of 1 edge", "grid of 64^3 in a cube of 1 edge",
+        "4,000 drawn in a cube of 2 edges", "grid of 20^3 in a cube of 1 edge", "grid of 32^3 in a cube of 1 edge",
     }  # fmt: skip
     cloud = replace(scene, surface=meshes.sample(TRUTH, 100, 0))
     assert {dict(c.choices)["query points"] for c in best(folder, "iou=.8", scene=cloud).conventions["iou"]} == {
