@@ -134,6 +134,42 @@ def score(
     )
 
 
+@app.command("explain-gap")
+def explain_gap(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="A folder with NAME.png and mesh.ply, or a run's folder.")
+    ],
+    task: TaskArgument,
+    reported: Annotated[str, typer.Option(metavar="psnr=31.0,ssim=.947", help="The numbers to explain.")],
+    protocol: ProtocolOption = None,
+    json: JsonOption = False,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many rows to show.")] = 8,
+    test_every: Annotated[int, typer.Option(metavar="N", help="The sub-task of every N-th test view.")] = 1,
+    seeds: Annotated[int, typer.Option(metavar="K", min=1, help="How often points are drawn on surfaces.")] = 3,
+    format: FormatOption = None,
+    lpips_weights: WeightsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Say which conventions could lie behind reported numbers: each is measured, and ranked by how near it comes."""
+    from nfbench.harness.gap_text import text
+
+    print(
+        text(
+            predictions,
+            task,
+            reported,
+            protocol=protocol,
+            as_json=json,
+            top=top,
+            test_every=test_every,
+            seeds=seeds,
+            format=format,
+            lpips_weights=lpips_weights or [],
+            quiet=quiet,
+        )
+    )
+
+
 @app.command()
 def board(
     task: Annotated[
