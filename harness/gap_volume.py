@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from nfbench.harness import mesh as meshes
 from nfbench.harness.gap import Choices
 from nfbench.harness.gap_distances import INTERSECTION, PARTS, STORED, drawn_in
+from nfbench.harness.inside import inside
 from nfbench.harness.scene import Mesh, Scene
 
 POINTS = 100_000
@@ -30,7 +30,7 @@ def measures(
     """
     stored = scene.occupancy
     if stored is not None and stored.value is not None:
-        pair = (meshes.inside(prediction, stored.xyz), stored.value >= 0.5)
+        pair = (inside(prediction, stored.xyz), stored.value >= 0.5)
         yield from _forms(STORED, [pair] * seeds)
     if not isinstance(scene.surface, Mesh):
         return
@@ -39,7 +39,7 @@ def measures(
     middle, edge = (low + high) / 2, float((high - low).max())
 
     def told(xyz: NDArray[np.float64]) -> Overlap:
-        return meshes.inside(prediction, xyz), meshes.inside(truth, xyz)
+        return inside(prediction, xyz), inside(truth, xyz)
 
     for margin in _MARGINS:
         draws = [np.random.default_rng(seed + k).uniform(-0.5, 0.5, (POINTS, 3)) for k in range(seeds)]

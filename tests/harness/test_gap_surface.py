@@ -8,6 +8,7 @@ from nfbench.harness import mesh as meshes
 from nfbench.harness.errors import DataMissing, Unsupported
 from nfbench.harness.gap_reported import read_reported
 from nfbench.harness.gap_text import explain
+from nfbench.harness.inside import inside as inside_test
 from nfbench.harness.meshfile import write_ply
 from nfbench.harness.prediction import MESH
 from nfbench.harness.protocol import protocol
@@ -288,9 +289,9 @@ def volume(mesh):
 
 def test_iou_by_stored_and_by_drawn_points(folder, tmp_path):
     query = np.random.default_rng(0).uniform(-0.5, 0.5, (4000, 3)).astype(np.float32)
-    inside = meshes.inside(TRUTH, query)
+    inside = inside_test(TRUTH, query)
     scene = replace(SCENE, occupancy=Points(query, value=inside.astype(np.float32), kind="occupancy"))
-    predicted = meshes.inside(WRONG, query)
+    predicted = inside_test(WRONG, query)
     both, either = (inside & predicted).sum(), (inside | predicted).sum()
     found = best(folder, f"iou={float(both / either)!r}", scene=scene)
     assert found.rows[0].own and found.rows[0].distance == 0
