@@ -27,7 +27,7 @@ from nfbench.harness.gap_measures import (
     Setting,
 )
 from nfbench.harness.gap_reported import Number
-from nfbench.harness.png import read_png
+from nfbench.harness.imagefile import read_image
 from nfbench.harness.prediction import measured_views
 from nfbench.harness.protocol import ImageSection, Protocol
 from nfbench.harness.scene import Image, Scene, Views
@@ -56,15 +56,15 @@ class _Pictures:
     """The images of one scene, and what can be tried on them; `resized`: the predictions are smaller than the truth."""
 
     views: Views
-    folder: Path
+    files: Mapping[str, Path]
     has_alpha: bool
     has_mask: bool
     resized: bool
 
     def prediction(self, index: int) -> Image:
         """One prediction, (H,W,3), of the size of its view, or smaller where the first is."""
-        file = self.folder / f"{self.views.names[index]}.png"
-        prediction = read_png(file)
+        file = self.files[self.views.names[index]]
+        prediction = read_image(file)
         if prediction.shape[2] == 4 and prediction[:, :, 3].min() < 255:
             raise DataCorrupt(f"{file} has transparent pixels.", "Composite it on a background, save as RGB.")
         height, width = prediction.shape[:2]
@@ -80,7 +80,7 @@ class _Pictures:
 
 def measure(
     reported: Mapping[str, Number],
-    scenes: Sequence[tuple[Scene, Path]],
+    scenes: Sequence[tuple[Scene, Mapping[str, Path]]],
     protocol: Protocol,
     *,
     lpips_weights: Sequence[Path] = (),
@@ -90,7 +90,7 @@ def measure(
 
     Args:
         reported: numbers about images.
-        scenes: each with the folder of its predictions.
+        scenes: each with the files of its predictions by item.
         protocol: which compares images; its choices are the protocol's own.
         lpips_weights: files with LPIPS trunk weights; the torch hub cache is looked at otherwise.
         progress: told the scene and the fraction done of it.
@@ -102,7 +102,7 @@ def measure(
     section = protocol.image
     assert section is not None
     found = Found()
-    pictures = [_look(scene, folder, protocol) for scene, folder in scenes]
+    pictures = [_look(scene, files, protocol) for scene, files in scenes]
     own = background_name(section.background)
     measures = Measures(reported, section, own, lpips_weights, found.left_out)
     settings = list(_settings(pictures, section, found.left_out))
@@ -118,21 +118,21 @@ def measure(
     return found
 
 
-def _look(scene: Scene, folder: Path, protocol: Protocol) -> _Pictures:
+def _look(scene: Scene, files: Mapping[str, Path], protocol: Protocol) -> _Pictures:
     views = measured_views(scene, protocol)
     if views is None or not len(views):
         raise DataMissing(f"Scene {scene.name!r} has no views to compare.", "Choose a task with test views.")
-    missing = [f"{name}.png" for name in views.names if not (folder / f"{name}.png").is_file()]
+    missing = [f"{name}.png" for name in views.names if name not in files]
     if missing:
         named = ", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else "")
         raise DataMissing(
-            f"{folder}: {len(missing)} of {len(views)} predictions missing: {named}.",
+            f"Scene {scene.name!r}: {len(missing)} of {len(views)} predictions missing: {named}.",
             "A mean over other images explains nothing: add them, or thin with --test-every.",
         )
     first = views.image(0)
     has_alpha = first.shape[2] == 4
-    resized = read_png(folder / f"{views.names[0]}.png").shape[:2] != first.shape[:2]
-    return _Pictures(views, folder, has_alpha, has_alpha or views.load_mask is not None, resized)
+    resized = read_image(files[views.names[0]]).shape[:2] != first.shape[:2]
+    return _Pictures(views, files, has_alpha, has_alpha or views.load_mask is not None, resized)
 
 
 def _settings(pictures: Sequence[_Pictures], section: ImageSection, left_out: list[str]) -> Iterator[Setting]:

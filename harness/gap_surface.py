@@ -53,7 +53,7 @@ class _Key:
 
 def measure(
     reported: Mapping[str, Number],
-    scenes: Sequence[tuple[Scene, Path]],
+    scenes: Sequence[tuple[Scene, Mapping[str, Path]]],
     protocol: Protocol,
     *,
     seeds: int = 3,
@@ -63,7 +63,7 @@ def measure(
 
     Args:
         reported: numbers about surfaces.
-        scenes: each with a true surface, and the folder of its mesh.ply.
+        scenes: each with a true surface, and the files of its predictions by item.
         protocol: which compares surfaces; its choices are the protocol's own.
         seeds: how many drawings; a value is their mean, the protocol's own that of its own seed.
         progress: told the scene and the fraction done of it.
@@ -78,8 +78,8 @@ def measure(
     families = {number.family.name for number in reported.values()}
     every: list[dict[_Key, NDArray[np.float64]]] = []
     own: list[dict[str, NDArray[np.float64]]] = []
-    for scene, folder in scenes:
-        shape = _shape(scene, folder, section.frame)
+    for scene, files in scenes:
+        shape = _shape(scene, files, section.frame)
         own.append(_own(shape, section, reported, seeds))
         every.append(_scene(shape, section, families, seeds, lambda f, n=scene.name: progress(n, f)))  # type: ignore[misc]
     _tell(found.left_out, section)
@@ -95,12 +95,12 @@ def measure(
     return found
 
 
-def _shape(scene: Scene, folder: Path, own_frame: str) -> _Shape:
+def _shape(scene: Scene, files: Mapping[str, Path], own_frame: str) -> _Shape:
     if scene.surface is None:
         raise DataMissing(f"Scene {scene.name!r} has no true surface.", "Choose a task with geometry.")
-    file = folder / MESH
-    if not file.is_file():
-        raise DataMissing(f"There is no mesh {file}.", f"The surface is looked for in {MESH}.")
+    if MESH not in files:
+        raise DataMissing(f"Scene {scene.name!r}: there is no {MESH}.", "The predicted surface is looked for there.")
+    file = files[MESH]
     prediction = read_mesh(file)
     if not len(prediction.faces):
         raise Unsupported(f"{file} has no faces.", "An empty surface has no distance to anything.")
@@ -140,7 +140,7 @@ def _own(
     return {name: np.array([one[name] for one in values]) for name in values[0]}
 
 
-def _own_points(section: SurfaceSection, scenes: Sequence[tuple[Scene, Path]]) -> str:
+def _own_points(section: SurfaceSection, scenes: Sequence[tuple[Scene, Mapping[str, Path]]]) -> str:
     """The protocol's own choice on the axis `points`."""
     drawn = _own_drawing(section, scenes[0][0].surface)
     return f"by {section.drawing}" if drawn is None else _points_name(*drawn)

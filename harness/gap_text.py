@@ -97,7 +97,7 @@ def text(
     found_task, parts = locate(predictions, find_task(task, format).every(test_every))
     chosen = find_protocol(protocol or found_task.protocol)
     _check(numbers, chosen)
-    scenes = [(on_background(part.ref.open(), chosen), part.folder) for part in parts]
+    scenes = [(on_background(part.ref.open(), chosen), part.located()) for part in parts]
     with watching(quiet or as_json) as watcher:
         explained = explain(
             numbers,
@@ -117,7 +117,7 @@ def text(
 
 def explain(
     numbers: Mapping[str, Number],
-    scenes: Sequence[tuple[Scene, Path]],
+    scenes: Sequence[tuple[Scene, Mapping[str, Path]]],
     protocol: Protocol,
     *,
     seeds: int = 3,
@@ -128,7 +128,7 @@ def explain(
 
     Args:
         numbers: by name.
-        scenes: each with the folder of its predictions.
+        scenes: each with the files of its predictions by item, as `Part.located` gives them.
         protocol: its choices are those that changes are told from.
         seeds: drawings of points on surfaces.
         lpips_weights: files with trunk weights for LPIPS.

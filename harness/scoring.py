@@ -117,9 +117,10 @@ def score(
     if files is None and not folder.is_dir() and not partial:
         raise DataMissing(f"There is no folder {folder}.", "Name the folder with the predictions.")
     result = Scores(items={column: {} for section in wanted for column in _columns(protocol, section)})
-    there, others = _there(folder) if files is None else (dict(files), [])
+    there = items_in(folder) if files is None else dict(files)
     _take_stock(there, scene, protocol, wanted, result)
-    result.extra = sorted([*result.extra, *others])
+    if files is None:
+        result.extra = sorted([*result.extra, *(path.name for path in _files(folder) if not _is_item(path))])
     if result.missing and not partial:
         raise DataMissing(_missing_message(folder, result), "Add them, or say --partial to score the rest unranked.")
     digests = _Digests()
@@ -147,12 +148,18 @@ def _columns(protocol: Protocol, section: str) -> Iterable[str]:
     return chosen.columns if chosen is not None else ()
 
 
-def _there(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Item to file for the PNGs and the mesh in a folder of predictions, and the names of what else lies there."""
+def items_in(folder: Path) -> dict[str, Path]:
+    """Item to file for the PNGs and the mesh in a folder of predictions."""
+    return {path.name.removesuffix(".png"): path for path in _files(folder) if _is_item(path)}
+
+
+def _files(folder: Path) -> list[Path]:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [path for path in files if path.is_file() and not path.name.startswith(".")]
-    items = {path.name.removesuffix(".png"): path for path in files if path.suffix == ".png" or path.name == MESH}
-    return items, [path.name for path in files if path not in items.values()]
+    return [path for path in files if path.is_file() and not path.name.startswith(".")]
+
+
+def _is_item(path: Path) -> bool:
+    return path.suffix == ".png" or path.name == MESH
 
 
 def _take_stock(

@@ -26,7 +26,7 @@ from nfbench.harness.record import (
     write_record,
 )
 from nfbench.harness.scene import Scene
-from nfbench.harness.scoring import Scores, score
+from nfbench.harness.scoring import Scores, items_in, score
 from nfbench.harness.task import SceneRef, Task
 
 
@@ -42,6 +42,10 @@ class Part:
     folder: Path
     unsupported: tuple[str, ...] = ()
     files: Mapping[str, Path] | None = None
+
+    def located(self) -> dict[str, Path]:
+        """Item to its file, for the items that are there."""
+        return items_in(self.folder) if self.files is None else dict(self.files)
 
 
 @dataclass

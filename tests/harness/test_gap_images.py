@@ -12,7 +12,7 @@ from nfbench.harness.image_scores import truth_image
 from nfbench.harness.png import read_png, write_png
 from nfbench.harness.probe import ball
 from nfbench.harness.protocol import protocol
-from nfbench.harness.scoring import score
+from nfbench.harness.scoring import items_in, score
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 CHOSEN = protocol("nerf-synthetic@1")
@@ -46,7 +46,7 @@ def pairs(scene, folder):
 
 def best(scene, folder, chosen=CHOSEN, **numbers):
     text = ",".join(f"{name}={value!r}" for name, value in numbers.items())
-    (found,) = explain(read_reported(text), [(scene, folder)], chosen)
+    (found,) = explain(read_reported(text), [(scene, items_in(folder))], chosen)
     return found
 
 
@@ -299,7 +299,7 @@ def test_several_scenes_are_averaged_in_both_orders(scene, folder, pairs):
     }
     for changes, value in expected.items():
         number = read_reported(f"psnr={float(value)!r}")
-        (found,) = explain(number, [(scene, folder), (fewer, folder)], CHOSEN)
+        (found,) = explain(number, [(scene, items_in(folder)), (fewer, items_in(folder))], CHOSEN)
         assert found.rows[0].changes == changes and found.rows[0].distance == pytest.approx(0, abs=1e-6)
 
 
@@ -318,7 +318,7 @@ def test_what_is_missing_or_wrong_is_named(scene, folder, tmp_path):
 
 def test_progress_ends_at_the_whole(scene, folder):
     told = []
-    explain(read_reported("psnr=30"), [(scene, folder)], CHOSEN, progress=lambda *step: told.append(step))
+    explain(read_reported("psnr=30"), [(scene, items_in(folder))], CHOSEN, progress=lambda *step: told.append(step))
     assert told == [("ball", 1 / 3), ("ball", 2 / 3), ("ball", 1.0)]
 
 
@@ -339,7 +339,7 @@ def test_the_range_that_lpips_saw_is_recognised(real_data, tmp_path):
         value = float(lpips.distance(model, *shown))
         (found,) = explain(
             read_reported(f"lpips={value!r}"),
-            [(replace(made, hidden=views), tmp_path / "p")],
+            [(replace(made, hidden=views), items_in(tmp_path / "p"))],
             CHOSEN,
             lpips_weights=[weights],
         )

@@ -13,7 +13,7 @@ from nfbench.harness.meshfile import write_ply
 from nfbench.harness.prediction import MESH
 from nfbench.harness.protocol import protocol
 from nfbench.harness.scene import Given, Mesh, Points, Scene
-from nfbench.harness.scoring import score
+from nfbench.harness.scoring import items_in, score
 
 BOX = np.array([[-2.0] * 3, [2.0] * 3])
 SAMPLES = 3000
@@ -65,7 +65,7 @@ ONET = chosen("onet-shapenet@1")
 
 
 def best(folder, text, scene=SCENE, under=ONET, seeds=3):
-    (found,) = explain(read_reported(text), [(scene, folder)], under, seeds=seeds)
+    (found,) = explain(read_reported(text), [(scene, items_in(folder))], under, seeds=seeds)
     return found
 
 
@@ -324,8 +324,11 @@ def test_several_shapes_have_a_mean_and_a_median(folder, tmp_path):
         (tmp_path / name).mkdir()
         write_ply(tmp_path / name / MESH, shape)
     folders = [folder, tmp_path / "far", tmp_path / "near"]
-    scenes = [(replace(SCENE, name=f"egg {i}"), each) for i, each in enumerate(folders)]
-    values = [score(each, scene, ONET).items["chamfer_l1_mean"][MESH] for scene, each in scenes]
+    scenes = [(replace(SCENE, name=f"egg {i}"), items_in(each)) for i, each in enumerate(folders)]
+    values = [
+        score(each, scene, ONET).items["chamfer_l1_mean"][MESH]
+        for (scene, _), each in zip(scenes, folders, strict=True)
+    ]
     (found,) = explain(read_reported(f"cd={float(np.mean(values))!r}"), scenes, ONET)
     assert found.rows[0].own and found.rows[0].distance == 0
     (found,) = explain(read_reported(f"cd={float(np.median(values))!r}"), scenes, ONET)
@@ -343,7 +346,7 @@ def test_what_only_the_protocols_own_row_has_is_told(folder):
 
 
 def test_what_is_missing_is_named(folder, tmp_path):
-    with pytest.raises(DataMissing, match=r"no mesh .*mesh.ply"):
+    with pytest.raises(DataMissing, match=r"there is no mesh\.ply"):
         best(tmp_path, "cd=1")
     with pytest.raises(DataMissing, match="'egg' has no true surface"):
         best(folder, "cd=1", scene=replace(SCENE, surface=None))
@@ -354,5 +357,5 @@ def test_what_is_missing_is_named(folder, tmp_path):
 
 def test_progress_ends_at_the_whole(folder):
     told = []
-    explain(read_reported("cd=1"), [(SCENE, folder)], ONET, seeds=1, progress=lambda *step: told.append(step))
+    explain(read_reported("cd=1"), [(SCENE, items_in(folder))], ONET, seeds=1, progress=lambda *step: told.append(step))
     assert told == [("egg", 1 / 3), ("egg", 2 / 3), ("egg", 1.0)]
