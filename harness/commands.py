@@ -191,7 +191,7 @@ def score_predictions(
     chosen = find_protocol(protocol or task.protocol)
     if submit:
         check_writable(runs)
-    where = choose_device(device)
+    where = _device(device, chosen)
     with watching(quiet or as_json) as watcher:
 
         def after(part: Any, scene: Any, scores: Any) -> None:  # noqa: ANN401  # Part, Scene, Scores
@@ -214,6 +214,12 @@ def score_predictions(
         print(dumps(result.as_json()))
     else:
         _print_scores(result)
+
+
+def _device(asked: str, protocol: Protocol) -> str:
+    """The device to score on; left to nfbench and without LPIPS it is the CPU, so that torch need not be loaded."""
+    uses_network = any(column.metric == "lpips" for column in protocol.columns().values())
+    return "cpu" if asked == "auto" and not uses_network else choose_device(asked)
 
 
 def _print_scores(result: Submission) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nfbench.harness import image_scores, surface_scores
+from nfbench.harness import image_scores
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
 from nfbench.harness.prediction import MESH, measured_views, sections
 from nfbench.harness.protocol import Protocol
@@ -224,6 +224,8 @@ def _images(
 
 def _surface(path: Path, scene: Scene, protocol: Protocol, result: Scores, digests: _Digests, partial: bool) -> None:
     """Measure the surface; what is wrong with the prediction makes it a failed item where `partial`."""
+    from nfbench.harness import surface_scores  # images need nothing of what it loads
+
     assert protocol.surface is not None
     try:
         surface = _not_empty(path, read_surface(path))
