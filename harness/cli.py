@@ -211,6 +211,20 @@ def inspect(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A scene or dataset folder.")],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="A folder to be made.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write: nfbench list formats.")],
+    format: FormatOption = None,
+) -> None:
+    """Write a dataset in another format."""
+    from nfbench.harness.conversion import convert
+
+    written = convert(source, destination, to, format)
+    print(f"Wrote {len(written)} scene{'s' if len(written) > 1 else ''} in {to} format: {destination}.")
+
+
+@app.command()
 def check(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A method (name or file.py:Class) or a protocol.")],
     device: DeviceOption = "auto",

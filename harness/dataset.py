@@ -24,7 +24,8 @@ class Loader(Protocol):
 
     Where a scene is no folder of its own, the module also has `scenes(path) -> list[Path]`, the scenes that a file or a
     dataset's folder holds, and `name(path) -> str`, what the dataset calls such a scene; the other functions then take
-    what `scenes` gives.
+    what `scenes` gives. A dataset that names scenes to learn from has `training(path) -> list[Path]`; a format that can
+    be written has `write(folder, splits)` where it gives views, else `write(folder, scene)`.
     """
 
     given: tuple[str, ...]
@@ -99,6 +100,7 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
         protocol=spec.protocol,
         given=module.given,
         test=tuple(opener(folder) for folder in folders),
+        train=tuple(opener(folder) for folder in getattr(module, "training", _none)(path)),
         summary=f"{len(folders)} scene{'s' if len(folders) > 1 else ''} in {spec.name} format",
     )
 
@@ -112,6 +114,11 @@ def _only_plain(path: Path) -> bool:
     except DataMissing:
         return True
     return False
+
+
+def _none(path: Path) -> list[Path]:
+    """No scenes to learn from: what a format without a list of them has."""
+    return []
 
 
 def scene_name(folder: Path, module: Loader | None = None) -> str:
