@@ -21,12 +21,15 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import difflib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import os
+import pickle
 import random
 import resource
 import runpy
@@ -69,10 +72,10 @@ class Mutant:
 class Meaning(ast.NodeTransformer):
     """Takes away from a syntax tree what does not run or only tells numba or a type checker something."""
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802, D102
+    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: D102
         return None if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802, D102
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: D102
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
@@ -80,10 +83,10 @@ class Meaning(ast.NodeTransformer):
         node.annotation = None
         return node
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:  # noqa: N802, D102
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:  # noqa: D102
         return ast.Pass() if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802, D102
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: D102
         node.returns = None
         node.decorator_list = [d for d in node.decorator_list if not ast.unparse(d).startswith("numba.")]
         return self.generic_visit(node)
@@ -96,18 +99,21 @@ def meaning(source: str) -> str:
 
 def mutants(source: str) -> tuple[list[Mutant], int]:
     """Every mutant that runs other code, and how many more do not compile."""
-    from cosmic_ray.mutating import mutate_code
-    from cosmic_ray.plugins import get_operator, operator_names
+    from cosmic_ray.ast import get_ast  # type: ignore[import-untyped]
+    from cosmic_ray.mutating import MutationVisitor  # type: ignore[import-untyped]
+    from cosmic_ray.plugins import get_operator, operator_names  # type: ignore[import-untyped]
 
-    original, found, incompetent = meaning(source), [], 0
-    seen = {original}
+    tree = pickle.dumps(get_ast(source))  # a mutant spoils its tree; loading another is faster than parsing
+    seen, found, incompetent = {meaning(source)}, [], 0
     warnings.simplefilter("ignore", SyntaxWarning)  # mutants compare literals by identity
     for name in operator_names():
         if get_operator(name).arguments():
             continue
-        occurrence = 0
-        while (mutated := mutate_code(source, get_operator(name)(), occurrence)) is not None:
-            occurrence += 1
+        for occurrence in itertools.count():
+            visitor = MutationVisitor(occurrence, get_operator(name)())
+            mutated: str = visitor.walk(pickle.loads(tree)).get_code()
+            if not visitor.mutation_applied:
+                break
             try:
                 said = meaning(mutated)
                 compile(mutated, "mutant", "exec")
@@ -125,8 +131,12 @@ def _difference(source: str, mutated: str) -> tuple[int, str, str]:
     old, new = source.splitlines(), mutated.splitlines()
     for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
-            return i + 1, *("; ".join(line.strip() for line in lines) for lines in (old[i:i_end], new[j:j_end]))
+            return i + 1, _joined(old[i:i_end]), _joined(new[j:j_end])
     return 0, "", ""
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return "; ".join(line.strip() for line in lines)
 
 
 class Instead(importlib.abc.MetaPathFinder):
@@ -230,7 +240,8 @@ class Bench:
 
     def results(self, wanted: Sequence[Mutant], jobs: int, timeout: float) -> Iterator[tuple[Mutant, str]]:
         """What became of each mutant."""
-        waiting, running = list(reversed(wanted)), {}
+        waiting = list(reversed(wanted))
+        running: dict[int, tuple[Mutant, Path, float]] = {}  # by process; the time is that of its end
         while waiting or running:
             while waiting and len(running) < jobs:
                 mutant = waiting.pop()
@@ -250,10 +261,8 @@ class Bench:
 
 
 def _end_group(process: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def preload(modules: Sequence[str]) -> None:
