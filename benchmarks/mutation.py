@@ -6,11 +6,12 @@
 cosmic-ray is not installed with the project: only this script wants it, and makes its mutants with its operators. It
 would edit the file and start Python for each; here one process imports what the tests import from elsewhere, and forks
 for each mutant a child that imports nfbench afresh, with the mutant in the file's place, and runs the tests up to the
-first failure. Options that are not known here go to pytest, as `--real-data` and `--deselect` do. The
-process sees the mutant, other processes that a test starts do not. Needs fork, so Linux or macOS.
+first failure. Options that are not known here go to pytest, as `--real-data` and `--deselect` do. Processes that a
+test starts do not see the mutant. Needs fork, so Linux or macOS.
 
-What is no code is left alone: annotations, docstrings, `if TYPE_CHECKING`, numba's decorators. Kernels of the file and
-of the files that import it are compiled anew for every mutant; those of others are taken from the first run.
+What is no code is left alone: annotations, docstrings, `if TYPE_CHECKING`, numba's decorators, and whether an argument
+may be given by its name or place. Kernels of the file and of the files that import it are compiled anew for every
+mutant; those of others are taken from the first run.
 
 A mutant is killed by a failure, an error, a crash, or by running out of time; it is incompetent where it does not
 compile, and then does not count. It survives where all tests pass: a test is missing, or code is needless, or the
@@ -82,6 +83,11 @@ class Meaning(ast.NodeTransformer):
     def visit_arg(self, node: ast.arg) -> ast.AST:  # noqa: D102
         node.annotation = None
         return node
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:  # noqa: D102
+        node.args, node.posonlyargs, node.kwonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], [], []
+        node.defaults, node.kw_defaults = [*node.defaults, *(d for d in node.kw_defaults if d is not None)], []
+        return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:  # noqa: D102
         return ast.Pass() if isinstance(node.value, ast.Constant) else self.generic_visit(node)

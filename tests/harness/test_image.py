@@ -1,7 +1,5 @@
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,24 +10,6 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nfbench.harness import image
 from nfbench.harness.errors import ContractBroken, NfbenchError
-
-
-@pytest.fixture(scope="module")
-def torchmetrics():
-    """torchmetrics, which imports torchvision, whose compiled part this machine may not be able to load."""
-    library = None
-    if "torchvision" not in sys.modules:
-        spec = importlib.util.find_spec("torchvision")
-        try:
-            torch.ops.load_library(Path(spec.submodule_search_locations[0]) / "_C.so")
-        except OSError:
-            library = torch.library.Library("torchvision", "DEF")
-            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    from torchmetrics.functional import image as reference
-
-    yield reference
-    del library
 
 
 def noisy_pair(shape, seed=0):
@@ -298,8 +278,10 @@ def test_masked_ms_ssim_needs_room_at_every_scale():
     assert np.isfinite(image.ms_ssim(x, y, mask=mask)).all()
 
 
-def test_ms_ssim_equals_torchmetrics_but_for_its_border(torchmetrics):
+def test_ms_ssim_equals_torchmetrics_but_for_its_border(torchvision):
     """Grey, and of a multiple of 16 pixels: it takes the mean over channels at each scale and cuts odd sizes."""
+    from torchmetrics.functional import image as torchmetrics
+
     x, y = (a[..., 1:2].repeat(3, -1) for a in uneven_pair(176, 240))
     tensors = [torch.from_numpy(a / 255).permute(2, 0, 1)[None] for a in (x, y)]
     whole = torchmetrics.multiscale_structural_similarity_index_measure(*tensors, data_range=1.0, normalize="relu")

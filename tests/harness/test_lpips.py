@@ -1,4 +1,3 @@
-import importlib.util
 import sys
 import warnings
 from pathlib import Path
@@ -41,31 +40,16 @@ def alex(tmp_path_factory):
     return lpips.load("alex", path), path
 
 
-@pytest.fixture(scope="module")
-def package():
-    """The lpips package, which imports torchvision, whose compiled part this machine may not be able to load."""
-    spec = importlib.util.find_spec("torchvision")
-    library = None
-    try:
-        torch.ops.load_library(Path(spec.submodule_search_locations[0]) / "_C.so")
-    except OSError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import lpips as reference
-
-    yield reference
-    del library
-
-
 def pair(shape, seed=0):
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def reference(trunk, package):
+def reference(trunk, torchvision):
     """The package's model with the weights of `trunk`."""
+    import lpips as package
+
     net, state, _ = trunk
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it calls torchvision as one used to
