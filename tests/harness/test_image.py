@@ -44,9 +44,13 @@ def test_composite_passes_rgb_through():
 
 
 def test_composite_stays_in_range():
+    values, alphas = np.meshgrid(np.array([0, 1, 2, 250, 253, 254, 255], np.uint8), np.arange(256, dtype=np.uint8))
+    rgba = np.stack([values, values, values, alphas], axis=-1)
     rng = np.random.default_rng(0)
-    over = image.composite(rng.integers(250, 256, (64, 64, 4), dtype=np.uint8), rng.uniform(0.9, 1, 3))
-    assert over.max() <= 1
+    for shades in np.concatenate([rng.random((100, 3)), rng.random((100, 3)) * 1e-7, 1 - rng.random((100, 3)) * 1e-6]):
+        over = image.composite(rgba, shades)
+        assert over.min() >= 0
+        assert over.max() <= 1
 
 
 RGBA = np.zeros((4, 4, 4), np.uint8)

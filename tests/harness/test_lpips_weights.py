@@ -66,7 +66,8 @@ def test_heads_are_those_of_the_package(net, version):
 def test_heads_in_the_file_are_of_version_0_1(trunk, tmp_path):
     net, state, path = trunk
     np.savez(tmp_path / "both.npz", **{k: v.numpy() for k, v in (state | ones(net)).items()})
-    assert all(bool((head == 1).all()) for head in lpips.load(net, tmp_path / "both.npz").heads)
+    read = "".join([*"0.1"])  # equal to the version in the code, not the same object, as in a protocol that was read
+    assert all(bool((head == 1).all()) for head in lpips.load(net, tmp_path / "both.npz", "cpu", read).heads)
     for version, file in (("0.1", path), ("0.0", tmp_path / "both.npz")):
         packaged, _ = lpips_weights.heads(net, version)
         model = lpips.load(net, file, "cpu", version)
@@ -128,6 +129,17 @@ def test_refuses_files_that_are_no_weights(tmp_path):
         lpips.load("alex", tmp_path / "list.pth")
 
 
+def test_says_the_first_line_of_why_a_file_cannot_be_read_and_not_too_much_of_it(tmp_path, monkeypatch):
+    def refuse(*given, **choices):
+        raise OSError("x" * 300 + "\nmore")
+
+    monkeypatch.setattr(lpips_weights.np, "load", refuse)
+    (tmp_path / "w.npz").touch()
+    with pytest.raises(DataCorrupt) as caught:
+        lpips_weights.trunk("alex", tmp_path / "w.npz")
+    assert caught.value.message == f"{tmp_path / 'w.npz'} cannot be read as weights: OSError: {'x' * 200}"
+
+
 def test_unpickles_nothing(tmp_path):
     torch.save({"features.0.weight": Path("code")}, tmp_path / "code.pth")
     with pytest.raises(DataCorrupt, match=r"code\.pth"):
@@ -149,7 +161,7 @@ def test_picks_the_file_of_the_network(tmp_path):
         lpips.weights_for("alex", [files["alex"], tmp_path / "nowhere.pth"])
 
 
-@pytest.mark.parametrize("content", [{"conv.weight": (3,)}, {"features.3.weight": (192, 64, 3, 3)}])
+@pytest.mark.parametrize("content", [{"conv.weight": (3,)}, *({"features.3.weight": (192, 64, n, n)} for n in (3, 7))])
 def test_refuses_a_file_of_no_network(tmp_path, content):
     file = tmp_path / "other.safetensors"
     save_file({name: torch.zeros(shape) for name, shape in content.items()}, file)
@@ -160,9 +172,9 @@ def test_refuses_a_file_of_no_network(tmp_path, content):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "of" / "torch"))
     lpips_weights._fetch.cache_clear()
-    yield tmp_path / "checkpoints"
+    yield tmp_path / "of" / "torch" / "checkpoints"
     lpips_weights._fetch.cache_clear()
 
 
@@ -203,13 +215,37 @@ def test_fetches_what_the_server_has(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: (tmp_path / "sent").open("rb"))
     assert lpips_weights._fetch(hub / f"some-{digest[:8]}.pth") == ""
     assert [p.read_bytes() for p in hub.iterdir()] == [b"genuine"]
+    lpips_weights._fetch.cache_clear()
+    assert lpips_weights._fetch(hub / f"other-{digest[:8]}.pth") == "", "the folder may be there"
+
+
+def test_fetches_in_pieces(hub, monkeypatch):
+    pieces = [b"gen", b"uine", b""]
+    sizes = []
+
+    class Answer:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def read(self, size):
+            sizes.append(size)
+            return pieces.pop(0)
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: Answer())
+    path = hub / f"some-{hashlib.sha256(b'genuine').hexdigest()[:8]}.pth"
+    assert lpips_weights._fetch(path) == ""
+    assert path.read_bytes() == b"genuine"
+    assert sizes == [2**20] * 3
 
 
 def test_takes_the_genuine_file_from_the_hub(hub, monkeypatch):
     digest = hashlib.sha256(b"genuine").hexdigest()
     named = lpips_weights.Trunk(f"some-{digest[:8]}.pth", "a", (1,))
     monkeypatch.setitem(lpips_weights.TRUNKS, "alex", named)
-    hub.mkdir()
+    hub.mkdir(parents=True)
     (hub / named.file).write_bytes(b"genuine")
     assert lpips_weights._published("alex") == hub / named.file
 
