@@ -105,6 +105,7 @@ def test_predictions_outside_the_valid_area_may_be_anything():
 def test_bad_predicted_depths_are_named(bad):
     prediction, truth = np.ones((2, 4, 5)), np.ones((2, 4, 5))
     prediction[1, 2, 3] = bad
+    prediction[1, 3, 0] = -7
     with pytest.raises(ContractBroken, match=f"predicted depth at 1, 2, 3 is {bad}") as caught:
         depth_error(prediction, truth)
     assert caught.value.hint
@@ -132,6 +133,7 @@ def test_a_depth_of_0_is_one_where_no_logarithm_is_taken(kind):
         (np.ones((4, 5)), np.ones((4, 5), int), None, "truth is int64"),
         (np.ones((4, 5)), np.ones((4, 5)), np.ones((4, 5), np.uint8), r"mask is uint8 \(4, 5\)"),
         (np.ones((2, 4, 5)), np.ones((2, 4, 5)), np.ones((4, 5), bool), r"mask is bool \(4, 5\).*\(2, 4, 5\)"),
+        (np.ones((2, 4, 5)), np.ones((2, 4, 5)), np.ones((2, 4, 4), bool), r"mask is bool \(2, 4, 4\).*\(2, 4, 5\)"),
     ],
 )
 def test_depth_error_refuses(prediction, truth, mask, words):
@@ -141,8 +143,11 @@ def test_depth_error_refuses(prediction, truth, mask, words):
 
 def test_images_without_a_valid_pixel_are_named():
     truth = np.ones((2, 3, 4, 5))
-    truth[1, 2] = 0
+    truth[1, 2] = truth[1, 1, 0] = 0
     with pytest.raises(NfbenchError, match="Image 1, 2 has no valid pixel"):
+        depth_error(np.ones_like(truth), truth)
+    truth[0, 1] = 0
+    with pytest.raises(NfbenchError, match="Image 0, 1 has no valid pixel"):
         depth_error(np.ones_like(truth), truth)
     with pytest.raises(NfbenchError, match="Image 0 has no valid pixel"):
         depth_error(np.ones((4, 5)), np.ones((4, 5)), mask=np.zeros((4, 5), bool))
