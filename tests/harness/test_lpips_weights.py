@@ -1,6 +1,7 @@
 import hashlib
 import urllib.error
 import urllib.request
+from dataclasses import FrozenInstanceError
 from http.client import HTTPException
 from pathlib import Path
 
@@ -154,11 +155,24 @@ def test_picks_the_file_of_the_network(tmp_path):
     for net, file in files.items():
         trunk = lpips.TRUNKS[net]
         save_file({trunk.mark: torch.zeros(trunk.shape)}, file)
-        assert random_trunk(net)[trunk.mark].shape == trunk.shape if net != "vgg" else True
+        with torch.device("meta"):
+            shapes = {f"features.{name}": p.shape for name, p in NETWORKS[net].trunk().named_parameters()}
+        assert shapes[trunk.mark] == trunk.shape
     assert [lpips.weights_for(net, list(files.values())) for net in NETS] == list(files.values())
     assert lpips.weights_for("vgg", [files["alex"]]) is lpips.weights_for("vgg", []) is None
     with pytest.raises(DataMissing, match="nowhere"):
         lpips.weights_for("alex", [files["alex"], tmp_path / "nowhere.pth"])
+
+
+def test_a_file_is_looked_into_once(tmp_path, monkeypatch):
+    trunk = lpips.TRUNKS["squeeze"]
+    save_file({trunk.mark: torch.zeros(trunk.shape)}, tmp_path / "squeeze.safetensors")
+    files = [tmp_path / "squeeze.safetensors"]
+    assert lpips.weights_for("squeeze", files) == files[0]
+    monkeypatch.setattr(lpips_weights, "_read", None)
+    assert lpips.weights_for("squeeze", files) == files[0]
+    with pytest.raises(FrozenInstanceError):
+        trunk.file = "other.pth"
 
 
 @pytest.mark.parametrize("content", [{"conv.weight": (3,)}, *({"features.3.weight": (192, 64, n, n)} for n in (3, 7))])

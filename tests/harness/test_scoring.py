@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nfbench.harness import surface_scores
+from nfbench.harness import scoring, surface_scores
 from nfbench.harness.column import AtRadius, Distance, MeshAccuracy, MeshCompletion
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
 from nfbench.harness.image_scores import measure, truth_image
@@ -337,7 +337,7 @@ def test_summary_is_the_mean_and_the_penalised_mean_of_each_column():
         (1, "1 of 1 predictions missing: v_0.png."),
         (5, "5 of 5 predictions missing: v_0.png, v_1.png, v_2.png, v_3.png, v_4.png."),
         (6, "6 of 6 predictions missing: v_0.png, v_1.png, v_2.png, v_3.png, v_4.png and 1 more."),
-        (8, "8 of 8 predictions missing: v_0.png, v_1.png, v_2.png, v_3.png, v_4.png and 3 more."),
+        (11, "11 of 11 predictions missing: v_0.png, v_1.png, v_2.png, v_3.png, v_4.png and 6 more."),
     ],
 )
 def test_a_long_list_of_missing_predictions_is_cut(tmp_path, views, words):
@@ -369,6 +369,7 @@ def test_what_else_lies_in_the_folder_is_told(scene, tmp_path):
     found = score(folder, scene, PSNR)
     assert found.extra == ["mesh.obj", MESH, "notes.txt", "z.png"]
     assert found.expected == ["v_0", "v_1", "v_2"]
+    assert list(scoring.items_in(folder)) == [MESH, "v_0", "v_1", "v_2", "z"]
 
 
 def test_sections_are_chosen(scene, tmp_path):
