@@ -117,9 +117,10 @@ def test_refuses_files_that_are_no_weights(tmp_path):
         (tmp_path / name).write_text("these are no weights, and not a pickle either")
         with pytest.raises(DataCorrupt, match=f"{name} cannot be read"):
             lpips.load("alex", tmp_path / name)
-    (tmp_path / "text.doc").write_text("no weights")
-    with pytest.raises(DataCorrupt, match=r"text\.doc: weights cannot be read from '\.doc'"):
-        lpips.load("alex", tmp_path / "text.doc")
+    for kind in ("doc", "zip"):
+        (tmp_path / f"text.{kind}").write_text("no weights")
+        with pytest.raises(DataCorrupt, match=rf"text\.{kind}: weights cannot be read from '\.{kind}'"):
+            lpips.load("alex", tmp_path / f"text.{kind}")
     state = random_trunk("alex")
     state["features.3.bias"][2] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
@@ -130,24 +131,29 @@ def test_refuses_files_that_are_no_weights(tmp_path):
         lpips.load("alex", tmp_path / "list.pth")
 
 
-def test_says_the_first_line_of_why_a_file_cannot_be_read_and_not_too_much_of_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("why", "told"), [("x" * 300 + "\nmore", "x" * 200), ("short\nmore\nand more", "short")])
+def test_says_the_first_line_of_why_a_file_cannot_be_read_and_not_too_much_of_it(tmp_path, monkeypatch, why, told):
     def refuse(*given, **choices):
-        raise OSError("x" * 300 + "\nmore")
+        raise OSError(why)
 
     monkeypatch.setattr(lpips_weights.np, "load", refuse)
     (tmp_path / "w.npz").touch()
     with pytest.raises(DataCorrupt) as caught:
         lpips_weights.trunk("alex", tmp_path / "w.npz")
-    assert caught.value.message == f"{tmp_path / 'w.npz'} cannot be read as weights: OSError: {'x' * 200}"
+    assert caught.value.message == f"{tmp_path / 'w.npz'} cannot be read as weights: OSError: {told}"
 
 
 def test_unpickles_nothing(tmp_path):
-    torch.save({"features.0.weight": Path("code")}, tmp_path / "code.pth")
-    with pytest.raises(DataCorrupt, match=r"code\.pth"):
-        lpips.load("alex", tmp_path / "code.pth")
-    np.savez(tmp_path / "code.npz", **{"features.0.weight": np.array([Path("code")], object)})
-    with pytest.raises(DataCorrupt, match=r"code\.npz"):
-        lpips.load("alex", tmp_path / "code.npz")
+    class Code:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"features.0.weight": Code()}, tmp_path / "code.pth")
+    np.savez(tmp_path / "code.npz", **{"features.0.weight": np.array([Code()], object)})
+    for name in ("code.pth", "code.npz"):
+        with pytest.raises(DataCorrupt, match=f"{name} cannot be read"):
+            lpips.load("alex", tmp_path / name)
+        assert not (tmp_path / "ran").exists()
 
 
 def test_picks_the_file_of_the_network(tmp_path):
