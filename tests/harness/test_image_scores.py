@@ -166,6 +166,10 @@ def test_failed_predictions_are_raised_or_told(tmp_path):
     assert [one.name for one in measure(files, views, chosen, failed=failed)] == ["b"]
     assert list(failed) == ["a", "c"]
     assert "13x12" in failed["a"] and "transparent" in failed["c"]
+    for height, width in ((12, 15), (13, 14), (11, 14)):
+        write_png(files["b"], np.zeros((height, width, 3), np.uint8))
+        assert list(measure(files, views, chosen, failed=failed)) == []
+        assert f"b.png is {width}x{height} pixels" in failed["b"]
 
 
 def test_an_opaque_alpha_channel_is_left_out(tmp_path):
