@@ -45,7 +45,7 @@ def composite(image: NDArray[np.uint8], background: ArrayLike) -> NDArray[np.flo
     rgb -= behind
     rgb *= image[..., 3:].astype(np.float32) / np.float32(255)
     rgb += behind
-    return np.clip(rgb, 0, 1, out=rgb)
+    return rgb  # in [0,1] without clipping: what 1 - b and a product lose or gain by rounding, the sum rounds away
 
 
 def quantise(image: NDArray[np.floating]) -> NDArray[np.uint8]:

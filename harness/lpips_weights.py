@@ -88,7 +88,7 @@ def fill(parameter: Tensor, state: Weights, name: str, net: Net, file: Path) -> 
         DataCorrupt: there is none, one of another shape, or one with NaN or infinity.
     """
     found = state.get(name)
-    if found is None or found.numel() != parameter.numel() or found.squeeze().shape != parameter.squeeze().shape:
+    if found is None or found.squeeze().shape != parameter.squeeze().shape:
         what = "nothing" if found is None else tuple(found.shape)
         raise DataCorrupt(
             f"{file} does not hold the weights of {net}: {name} should be {tuple(parameter.shape)} and is {what}.",

@@ -97,7 +97,7 @@ def similarity(
 
     Args:
         x: (H,W,3) uint8 or floating, at least as large as the window.
-        y: the same.
+        y: the same, uint8 where x is.
         around: what is averaged.
         peak: the value of white.
         precision: float64 or float32 arithmetic; the sum over pixels is float64 in both.
@@ -107,7 +107,7 @@ def similarity(
     from nfbench.harness import ssim_kernel  # numba takes its time
 
     kind = np.dtype(np.float64 if precision == "double" else np.float32)
-    if x.dtype != np.uint8 or y.dtype != np.uint8:
+    if x.dtype != np.uint8:
         x, y = x.astype(kind, copy=False), y.astype(kind, copy=False)
     factor = around.size**2 / (around.size**2 - 1) if around.covariance == "sample" else 1.0
     constants = ((K1 * peak) ** 2, (K2 * peak) ** 2, factor)
@@ -164,8 +164,6 @@ def downsample(image: NDArray[Any], factor: int) -> NDArray[np.float64]:
     so that a factor of 2 gives plain blocks; beyond the border the image is mirrored.
     """
     smaller: NDArray[np.float64] = image.astype(np.float64)
-    if factor == 1:
-        return smaller
     before = (factor + 1) // 2 - 1
     for axis in (0, 1):
         count = -(-smaller.shape[axis] // factor)

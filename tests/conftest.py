@@ -1,5 +1,8 @@
-"""Shared fixtures: the folder of real samples, where the caller has one."""
+"""Shared fixtures: the folder of real samples, where the caller has one; torchvision without its compiled part."""
 
+import importlib.util
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,27 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     folder = Path(given)
     assert folder.is_dir(), f"--real-data {folder} is no folder"
     return folder
+
+
+@cache
+def import_torchvision() -> object:
+    """What keeps the import of torchvision possible where its compiled part does not load: its operators, declared."""
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    if "torchvision" in sys.modules or spec is None or spec.submodule_search_locations is None:
+        return None
+    try:
+        torch.ops.load_library(Path(spec.submodule_search_locations[0]) / "_C.so")
+    except OSError:
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return library
+    return None
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> None:
+    """For references that import torchvision, which nfbench never does."""
+    import_torchvision()

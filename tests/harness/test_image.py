@@ -1,7 +1,5 @@
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,24 +10,6 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nfbench.harness import image
 from nfbench.harness.errors import ContractBroken, NfbenchError
-
-
-@pytest.fixture(scope="module")
-def torchmetrics():
-    """torchmetrics, which imports torchvision, whose compiled part this machine may not be able to load."""
-    library = None
-    if "torchvision" not in sys.modules:
-        spec = importlib.util.find_spec("torchvision")
-        try:
-            torch.ops.load_library(Path(spec.submodule_search_locations[0]) / "_C.so")
-        except OSError:
-            library = torch.library.Library("torchvision", "DEF")
-            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    from torchmetrics.functional import image as reference
-
-    yield reference
-    del library
 
 
 def noisy_pair(shape, seed=0):
@@ -64,23 +44,48 @@ def test_composite_passes_rgb_through():
 
 
 def test_composite_stays_in_range():
+    values, alphas = np.meshgrid(np.array([0, 1, 2, 250, 253, 254, 255], np.uint8), np.arange(256, dtype=np.uint8))
+    rgba = np.stack([values, values, values, alphas], axis=-1)
     rng = np.random.default_rng(0)
-    over = image.composite(rng.integers(250, 256, (64, 64, 4), dtype=np.uint8), rng.uniform(0.9, 1, 3))
-    assert over.max() <= 1
+    for shades in np.concatenate([rng.random((100, 3)), rng.random((100, 3)) * 1e-7, 1 - rng.random((100, 3)) * 1e-6]):
+        over = image.composite(rgba, shades)
+        assert over.min() >= 0
+        assert over.max() <= 1
+
+
+RGBA = np.zeros((4, 4, 4), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("pixels", "background"),
+    ("pixels", "background", "words"),
     [
-        (np.zeros((4, 4, 4), np.float32), (1, 1, 1)),
-        (np.zeros((4, 4), np.uint8), (1, 1, 1)),
-        (np.zeros((4, 4, 4), np.uint8), (255, 255, 255)),
-        (np.zeros((4, 4, 4), np.uint8), 1.0),
+        (RGBA.astype(np.float32), (1, 1, 1), r"float32 \(4, 4, 4\)"),
+        (RGBA.astype(np.int8), (1, 1, 1), "int8"),
+        (RGBA[0], (1, 1, 1), r"uint8 \(4, 4\)"),
+        (RGBA[None].repeat(2, 0), (1, 1, 1), r"uint8 \(2, 4, 4, 4\)"),
+        (RGBA[..., :2], (1, 1, 1), r"\(4, 4, 2\)"),
+        (RGBA.repeat(2, 2)[..., :5], (1, 1, 1), r"\(4, 4, 5\)"),
+        (RGBA, (255, 255, 255), "not an sRGB colour"),
+        (RGBA, (1, 1.01, 1), "not an sRGB colour"),
+        (RGBA, (1, 1, -0.01), "not an sRGB colour"),
+        (RGBA, (np.nan, 1, 1), "not an sRGB colour"),
+        (RGBA, (1, 1), "not an sRGB colour"),
+        (RGBA, (1, 1, 1, 1), "not an sRGB colour"),
+        (RGBA, 1.0, "not an sRGB colour"),
     ],
 )
-def test_composite_refuses(pixels, background):
-    with pytest.raises(ContractBroken):
+def test_composite_refuses(pixels, background, words):
+    with pytest.raises(ContractBroken, match=words):
         image.composite(pixels, background)
+
+
+def test_flattened_is_composite_in_8_bit():
+    rgba = np.random.default_rng(1).integers(0, 256, (5, 3, 4), dtype=np.uint8)
+    over = image.flattened(rgba, (0.2, 0.4, 1))
+    np.testing.assert_array_equal(over, image.quantise(image.composite(rgba, (0.2, 0.4, 1))))
+    assert image.flattened(over, (0, 0, 0)) is over
+    with pytest.raises(ContractBroken, match="5, 3, 2"):
+        image.flattened(rgba[..., :2], (0, 0, 0))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -99,8 +104,18 @@ def test_quantise_names_nan():
     bad[1, 2, 3, 0] = np.nan
     with pytest.raises(ContractBroken, match=r"\(1, 2, 3, 0\)"):
         image.quantise(bad)
+    bad[1, 4, 0, 2] = np.nan
+    with pytest.raises(ContractBroken, match=r"\(1, 2, 3, 0\)"):
+        image.quantise(bad)
+
+
+def test_quantise_refuses():
     with pytest.raises(ContractBroken, match="uint8"):
         image.quantise(np.zeros((4, 4, 3), np.uint8))
+    for shape in ((4, 3), (3,), (4, 4, 2), (4, 4, 4)):
+        with pytest.raises(ContractBroken, match="float64"):
+            image.quantise(np.zeros(shape))
+    assert image.quantise(np.zeros((0, 4, 3))).shape == (0, 4, 3)
 
 
 @pytest.mark.parametrize("shape", [(13, 17, 3), (300, 200, 3), (2, 2, 16, 11, 3)])
@@ -151,9 +166,13 @@ def test_masks_are_checked(metric):
     empty[1] = False
     with pytest.raises(NfbenchError, match="mask of image 1 is empty"):
         metric(*pair, mask=empty)
-    for mask in (np.ones((2, 20, 20), np.uint8), np.ones((20, 20), bool), np.ones((2, 20, 20, 3), bool)):
-        with pytest.raises(ContractBroken, match="mask"):
+    with pytest.raises(NfbenchError, match="mask of image 0 is empty"):
+        metric(*pair, mask=np.zeros((2, 20, 20), bool))
+    shapes = ((20, 20), (2, 20, 19), (2, 20, 20, 3))
+    for mask in (np.ones((2, 20, 20), np.uint8), *(np.ones(shape, bool) for shape in shapes)):
+        with pytest.raises(ContractBroken, match="mask") as caught:
             metric(*pair, mask=mask)
+        assert caught.value.hint.startswith("Give bool of shape (2, 20, 20), ")
 
 
 @pytest.mark.parametrize("shape", [(11, 11, 3), (11, 80, 3), (42, 43, 3), (120, 75, 3)])
@@ -165,7 +184,7 @@ def test_ssim_equals_scikit_image(shape, sample):
         assert measured == pytest.approx(reference_ssim(prediction, truth, sample), abs=1e-11)
 
 
-@pytest.mark.parametrize(("size", "sigma"), [(7, 0.9), (15, 2.0)])
+@pytest.mark.parametrize(("size", "sigma"), [(3, 0.4), (7, 0.9), (15, 2.0)])
 def test_ssim_of_other_windows_equals_scikit_image(size, sigma):
     prediction, truth = noisy_pair((60, 40, 3))
     measured = image.ssim(prediction, truth, size=size, sigma=sigma)
@@ -195,19 +214,37 @@ def test_metrics_refuse(metric):
     good = np.zeros((40, 40, 3))
     for prediction, truth, words in [
         (good, good[:20], "shape"),
+        (good[:20], good, "shape"),
         (good[..., :2], good[..., :2], "shape"),
+        (good.repeat(2, 2)[..., :4], good.repeat(2, 2)[..., :4], "shape"),
+        (good[0], good[0], "shape"),
         (good[:0], good[:0], "shape"),
         (good.astype(np.int64), good, "int64"),
-        (good + 255, good, r"\[0,1\]"),
+        (good.astype(np.int8), good.astype(np.int8), "int8"),
+        (good + 255, good, r"spans \[255, 255\]"),
+        (good + 1.01, good, r"spans \[1.01, 1.01\]"),
+        (good, good - 0.01, r"truth spans \[-0.01, -0.01\]"),
         (good * np.nan, good, r"\[0,1\]"),
-        (good, good.astype(np.uint8), "uint8"),
+        (good, good.astype(np.uint8), "prediction is float64, the truth uint8"),
+        (good.astype(np.uint8), good, "prediction is uint8, the truth float64"),
     ]:
         with pytest.raises(ContractBroken, match=words) as caught:
             metric(prediction, truth)
         assert caught.value.hint
 
 
-@pytest.mark.parametrize("bad", [{"size": 10}, {"size": 1}, {"sigma": 0.0}, {"covariance": "none"}, {"size": 51}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"size": 10},
+        {"size": 1},
+        {"size": 51},
+        {"sigma": 0.0},
+        {"sigma": -1.5},
+        {"sigma": np.nan},
+        {"covariance": "none"},
+    ],
+)
 def test_ssim_refuses_windows(bad):
     with pytest.raises(NfbenchError):
         image.ssim(*noisy_pair((40, 40, 3)), **bad)
@@ -298,8 +335,10 @@ def test_masked_ms_ssim_needs_room_at_every_scale():
     assert np.isfinite(image.ms_ssim(x, y, mask=mask)).all()
 
 
-def test_ms_ssim_equals_torchmetrics_but_for_its_border(torchmetrics):
+def test_ms_ssim_equals_torchmetrics_but_for_its_border(torchvision):
     """Grey, and of a multiple of 16 pixels: it takes the mean over channels at each scale and cuts odd sizes."""
+    from torchmetrics.functional import image as torchmetrics
+
     x, y = (a[..., 1:2].repeat(3, -1) for a in uneven_pair(176, 240))
     tensors = [torch.from_numpy(a / 255).permute(2, 0, 1)[None] for a in (x, y)]
     whole = torchmetrics.multiscale_structural_similarity_index_measure(*tensors, data_range=1.0, normalize="relu")

@@ -1,6 +1,6 @@
-import importlib.util
 import sys
 import warnings
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -41,31 +41,16 @@ def alex(tmp_path_factory):
     return lpips.load("alex", path), path
 
 
-@pytest.fixture(scope="module")
-def package():
-    """The lpips package, which imports torchvision, whose compiled part this machine may not be able to load."""
-    spec = importlib.util.find_spec("torchvision")
-    library = None
-    try:
-        torch.ops.load_library(Path(spec.submodule_search_locations[0]) / "_C.so")
-    except OSError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import lpips as reference
-
-    yield reference
-    del library
-
-
 def pair(shape, seed=0):
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def reference(trunk, package):
+def reference(trunk, torchvision):
     """The package's model with the weights of `trunk`."""
+    import lpips as package
+
     net, state, _ = trunk
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it calls torchvision as one used to
@@ -174,8 +159,17 @@ def test_large_images_are_compared_block_by_block(alex, monkeypatch):
     model, _ = alex
     prediction, truth = pair((70, 90, 3))
     expected = lpips.distance(model, prediction, truth)
+    assert lpips._BLOCK == 2**18
     monkeypatch.setattr(lpips, "_BLOCK", 3 * 384 + 5)
-    assert lpips.distance(model, prediction, truth) == pytest.approx(expected, rel=1e-12)
+    blocks = []
+    compute = lpips._unit
+    monkeypatch.setattr(lpips, "_unit", lambda vectors: (blocks.append(vectors.shape), compute(vectors))[1])
+    known = lpips.features(model, truth)
+    blocks.clear()
+    assert lpips.distance_to(model, prediction, known) == pytest.approx(expected, rel=1e-12)
+    for width in NETWORKS["alex"].widths:
+        longest = max(length for length, channels in blocks if channels == width)
+        assert longest == min((3 * 384 + 5) // width, max(h * w for h, w, c in map(np.shape, known.taps) if c == width))
 
 
 def test_a_full_mask_is_the_mean_of_the_enlarged_maps(alex):
@@ -199,7 +193,7 @@ def test_masks_are_checked(alex):
         image.lpips(prediction, truth, weights=path, mask=empty)
     with pytest.raises(NfbenchError, match="mask of an image is empty"):
         lpips.distance_to(model, prediction[0], known, empty[1])
-    for mask in (np.ones((2, 40, 48), np.uint8), np.ones((2, 40, 47), bool)):
+    for mask in (np.ones((2, 40, 48), np.uint8), np.ones((2, 40, 47), bool), np.ones((2, 40, 49), bool)):
         with pytest.raises(ContractBroken, match=r"The mask is (uint8|bool)"):
             image.lpips(prediction, truth, weights=path, mask=mask)
         with pytest.raises(ContractBroken, match=r"The mask is (uint8|bool) .*image \(40, 48\)"):
@@ -214,8 +208,29 @@ def test_features_of_another_model_or_size_are_refused(alex):
         ContractBroken, match=r"of alex 0\.0 on 48x40 pixels; the model is alex 0\.1, the prediction 48x40"
     ):
         lpips.distance_to(model, prediction, lpips.features(older, truth))
-    with pytest.raises(ContractBroken, match="the prediction 47x40"):
+    with pytest.raises(ContractBroken, match=r"of alex 0\.1 .* the model is alex 0\.0"):
+        lpips.distance_to(older, prediction, lpips.features(model, truth))
+    with pytest.raises(ContractBroken, match=r"on 48x40 pixels.* the prediction 47x40"):
         lpips.distance_to(model, prediction[:, :47], lpips.features(model, truth))
+    with pytest.raises(ContractBroken, match=r"on 47x40 pixels.* the prediction 48x40"):
+        lpips.distance_to(model, prediction, lpips.features(model, truth[:, :47]))
+
+
+def test_features_and_networks_do_not_change_and_are_compared_by_identity(alex):
+    model, _ = alex
+    truth = pair((40, 48, 3))[1]
+    found = lpips.features(model, truth)
+    assert found != lpips.features(model, truth)
+    with pytest.raises(FrozenInstanceError):
+        found.size = (1, 1)
+    with pytest.raises(FrozenInstanceError):
+        NETWORKS["alex"].least = 3
+
+
+def test_a_gpu_is_told_to_be_exact():
+    with lpips._exact():
+        flags = torch.backends.cudnn
+        assert (flags.enabled, flags.deterministic, flags.allow_tf32) == (True, True, False)
 
 
 def test_the_digest_is_of_the_weights(alex, tmp_path):

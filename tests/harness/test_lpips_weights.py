@@ -1,6 +1,7 @@
 import hashlib
 import urllib.error
 import urllib.request
+from dataclasses import FrozenInstanceError
 from http.client import HTTPException
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def test_heads_are_those_of_the_package(net, version):
 def test_heads_in_the_file_are_of_version_0_1(trunk, tmp_path):
     net, state, path = trunk
     np.savez(tmp_path / "both.npz", **{k: v.numpy() for k, v in (state | ones(net)).items()})
-    assert all(bool((head == 1).all()) for head in lpips.load(net, tmp_path / "both.npz").heads)
+    read = "".join([*"0.1"])  # equal to the version in the code, not the same object, as in a protocol that was read
+    assert all(bool((head == 1).all()) for head in lpips.load(net, tmp_path / "both.npz", "cpu", read).heads)
     for version, file in (("0.1", path), ("0.0", tmp_path / "both.npz")):
         packaged, _ = lpips_weights.heads(net, version)
         model = lpips.load(net, file, "cpu", version)
@@ -115,9 +117,10 @@ def test_refuses_files_that_are_no_weights(tmp_path):
         (tmp_path / name).write_text("these are no weights, and not a pickle either")
         with pytest.raises(DataCorrupt, match=f"{name} cannot be read"):
             lpips.load("alex", tmp_path / name)
-    (tmp_path / "text.doc").write_text("no weights")
-    with pytest.raises(DataCorrupt, match=r"text\.doc: weights cannot be read from '\.doc'"):
-        lpips.load("alex", tmp_path / "text.doc")
+    for kind in ("doc", "zip"):
+        (tmp_path / f"text.{kind}").write_text("no weights")
+        with pytest.raises(DataCorrupt, match=rf"text\.{kind}: weights cannot be read from '\.{kind}'"):
+            lpips.load("alex", tmp_path / f"text.{kind}")
     state = random_trunk("alex")
     state["features.3.bias"][2] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
@@ -128,13 +131,29 @@ def test_refuses_files_that_are_no_weights(tmp_path):
         lpips.load("alex", tmp_path / "list.pth")
 
 
+@pytest.mark.parametrize(("why", "told"), [("x" * 300 + "\nmore", "x" * 200), ("short\nmore\nand more", "short")])
+def test_says_the_first_line_of_why_a_file_cannot_be_read_and_not_too_much_of_it(tmp_path, monkeypatch, why, told):
+    def refuse(*given, **choices):
+        raise OSError(why)
+
+    monkeypatch.setattr(lpips_weights.np, "load", refuse)
+    (tmp_path / "w.npz").touch()
+    with pytest.raises(DataCorrupt) as caught:
+        lpips_weights.trunk("alex", tmp_path / "w.npz")
+    assert caught.value.message == f"{tmp_path / 'w.npz'} cannot be read as weights: OSError: {told}"
+
+
 def test_unpickles_nothing(tmp_path):
-    torch.save({"features.0.weight": Path("code")}, tmp_path / "code.pth")
-    with pytest.raises(DataCorrupt, match=r"code\.pth"):
-        lpips.load("alex", tmp_path / "code.pth")
-    np.savez(tmp_path / "code.npz", **{"features.0.weight": np.array([Path("code")], object)})
-    with pytest.raises(DataCorrupt, match=r"code\.npz"):
-        lpips.load("alex", tmp_path / "code.npz")
+    class Code:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"features.0.weight": Code()}, tmp_path / "code.pth")
+    np.savez(tmp_path / "code.npz", **{"features.0.weight": np.array([Code()], object)})
+    for name in ("code.pth", "code.npz"):
+        with pytest.raises(DataCorrupt, match=f"{name} cannot be read"):
+            lpips.load("alex", tmp_path / name)
+        assert not (tmp_path / "ran").exists()
 
 
 def test_picks_the_file_of_the_network(tmp_path):
@@ -142,14 +161,27 @@ def test_picks_the_file_of_the_network(tmp_path):
     for net, file in files.items():
         trunk = lpips.TRUNKS[net]
         save_file({trunk.mark: torch.zeros(trunk.shape)}, file)
-        assert random_trunk(net)[trunk.mark].shape == trunk.shape if net != "vgg" else True
+        with torch.device("meta"):
+            shapes = {f"features.{name}": p.shape for name, p in NETWORKS[net].trunk().named_parameters()}
+        assert shapes[trunk.mark] == trunk.shape
     assert [lpips.weights_for(net, list(files.values())) for net in NETS] == list(files.values())
     assert lpips.weights_for("vgg", [files["alex"]]) is lpips.weights_for("vgg", []) is None
     with pytest.raises(DataMissing, match="nowhere"):
         lpips.weights_for("alex", [files["alex"], tmp_path / "nowhere.pth"])
 
 
-@pytest.mark.parametrize("content", [{"conv.weight": (3,)}, {"features.3.weight": (192, 64, 3, 3)}])
+def test_a_file_is_looked_into_once(tmp_path, monkeypatch):
+    trunk = lpips.TRUNKS["squeeze"]
+    save_file({trunk.mark: torch.zeros(trunk.shape)}, tmp_path / "squeeze.safetensors")
+    files = [tmp_path / "squeeze.safetensors"]
+    assert lpips.weights_for("squeeze", files) == files[0]
+    monkeypatch.setattr(lpips_weights, "_read", None)
+    assert lpips.weights_for("squeeze", files) == files[0]
+    with pytest.raises(FrozenInstanceError):
+        trunk.file = "other.pth"
+
+
+@pytest.mark.parametrize("content", [{"conv.weight": (3,)}, *({"features.3.weight": (192, 64, n, n)} for n in (3, 7))])
 def test_refuses_a_file_of_no_network(tmp_path, content):
     file = tmp_path / "other.safetensors"
     save_file({name: torch.zeros(shape) for name, shape in content.items()}, file)
@@ -160,9 +192,9 @@ def test_refuses_a_file_of_no_network(tmp_path, content):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "of" / "torch"))
     lpips_weights._fetch.cache_clear()
-    yield tmp_path / "checkpoints"
+    yield tmp_path / "of" / "torch" / "checkpoints"
     lpips_weights._fetch.cache_clear()
 
 
@@ -203,13 +235,37 @@ def test_fetches_what_the_server_has(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: (tmp_path / "sent").open("rb"))
     assert lpips_weights._fetch(hub / f"some-{digest[:8]}.pth") == ""
     assert [p.read_bytes() for p in hub.iterdir()] == [b"genuine"]
+    lpips_weights._fetch.cache_clear()
+    assert lpips_weights._fetch(hub / f"other-{digest[:8]}.pth") == "", "the folder may be there"
+
+
+def test_fetches_in_pieces(hub, monkeypatch):
+    pieces = [b"gen", b"uine", b""]
+    sizes = []
+
+    class Answer:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def read(self, size):
+            sizes.append(size)
+            return pieces.pop(0)
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: Answer())
+    path = hub / f"some-{hashlib.sha256(b'genuine').hexdigest()[:8]}.pth"
+    assert lpips_weights._fetch(path) == ""
+    assert path.read_bytes() == b"genuine"
+    assert sizes == [2**20] * 3
 
 
 def test_takes_the_genuine_file_from_the_hub(hub, monkeypatch):
     digest = hashlib.sha256(b"genuine").hexdigest()
     named = lpips_weights.Trunk(f"some-{digest[:8]}.pth", "a", (1,))
     monkeypatch.setitem(lpips_weights.TRUNKS, "alex", named)
-    hub.mkdir()
+    hub.mkdir(parents=True)
     (hub / named.file).write_bytes(b"genuine")
     assert lpips_weights._published("alex") == hub / named.file
 

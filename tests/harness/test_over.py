@@ -53,6 +53,8 @@ def test_a_background_is_worked_out_once():
     for background in ((1, 1, 1), (1.0, 1.0, 1.0), np.ones(3), [1, 1, 1], (0, 0, 0)):
         flatten(EVERY[:1], background)
     assert over._table.cache_info().misses == 2
+    assert over._table.cache_info().maxsize == 8
+    assert over._table((1.0, 1.0, 1.0)).shape == (3, 256, 256)
     assert over._look_up.targetoptions["nogil"]
 
 
@@ -72,7 +74,11 @@ def test_no_pixels_give_none(shape):
         (EVERY.astype(np.float32), (1, 1, 1), "float32"),
         (EVERY[0], (1, 1, 1), "256, 4"),
         (EVERY[None], (1, 1, 1), "1, 256, 256, 4"),
+        (EVERY[None, :2, :4], (1, 1, 1), "1, 2, 4, 4"),
         (EVERY[..., :2], (1, 1, 1), "256, 2"),
+        (EVERY[:1, :4, [0, 1, 2, 3, 3]], (1, 1, 1), "1, 4, 5"),
+        (EVERY.view(np.int8), (1, 1, 1), "int8"),
+        (EVERY, (1, 1, 1, 1), "not an sRGB colour"),
         (EVERY, (1, 1), "not an sRGB colour"),
         (EVERY, 1.0, "not an sRGB colour"),
         (EVERY, (1, 1, 1.01), "not an sRGB colour"),

@@ -1,12 +1,14 @@
+import hashlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from nfbench.harness import scoring, surface_scores
 from nfbench.harness.column import AtRadius, Distance, MeshAccuracy, MeshCompletion
-from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Unsupported
-from nfbench.harness.image_scores import truth_image
+from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
+from nfbench.harness.image_scores import measure, truth_image
 from nfbench.harness.mesh import sample
 from nfbench.harness.meshfile import read_mesh, write_ply
 from nfbench.harness.png import write_png
@@ -14,7 +16,8 @@ from nfbench.harness.prediction import MESH, predict, rendered, sections, unsupp
 from nfbench.harness.probe import RADIUS, ball
 from nfbench.harness.protocol import protocol
 from nfbench.harness.scene import Given, Mesh, Points, Scene
-from nfbench.harness.scoring import score
+from nfbench.harness.scoring import Scores, score
+from nfbench.harness.surface_scores import SurfaceScores
 
 IMAGES = protocol("nerf-synthetic@1")
 SURFACE = protocol("onet-shapenet@1")
@@ -295,3 +298,177 @@ def test_sections_follow_protocol_truth_and_field(scene):
     assert sections(scene, SURFACE) == ["surface"]
     assert unsupported(Wrong(GREY), ["image", "surface"]) == ["surface"]
     assert unsupported(Truth(scene), ["image", "surface"]) == []
+
+
+BOTH = protocol("procedural@1")
+PSNR = IMAGES.model_copy(
+    update={"image": IMAGES.image.model_copy(update={"columns": {"psnr": IMAGES.image.columns["psnr"]}})}
+)
+
+
+def truths(scene, folder, names):
+    """What predictions must be to be perfect."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        index = scene.hidden.names.index(name)
+        write_png(folder / f"{name}.png", truth_image(scene.hidden, index, (1.0, 1.0, 1.0)))
+
+
+def test_summary_is_the_mean_and_the_penalised_mean_of_each_column():
+    values = {"psnr": {"a": 10.0, "b": 20.0}, "ssim": {"a": 0.5, "b": 1.0}, "iou": {MESH: 0.5}, "lpips_vgg": {}}
+    found = Scores(values, expected=["a", "b", "c", "d", MESH], missing=["d"], failed={"c": "cut short"})
+    assert found.lost == ["c", "d"]
+    summary = found.summary(BOTH)
+    assert list(summary) == ["psnr", "ssim", "iou"]
+    psnr, iou = summary["psnr"], summary["iou"]
+    assert (psnr.mean, psnr.count, psnr.lost, psnr.penalised) == (15, 2, 2, 7.5)
+    assert (psnr.unit, psnr.better) == ("dB", "higher")
+    assert (iou.mean, iou.count, iou.lost, iou.penalised) == (0.5, 1, 0, 0.5)
+    found.items["psnr"] = {"a": 10.0, "b": 20.0}
+    found.failed[MESH] = "no faces"
+    assert (found.summary(BOTH)["psnr"].lost, found.summary(BOTH)["iou"].lost) == (2, 1)
+    unpunished = found.summary(BOTH.model_copy(update={"failure": {}}))["psnr"]
+    assert (unpunished.mean, unpunished.lost, unpunished.penalised) == (15, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("views", "words"),
+    [
+        (1, "1 of 1 predictions missing: v_0.png."),
+        (5, "5 of 5 predictions missing: v_0.png, v_1.png, v_2.png, v_3.png, v_4.png."),
+        (6, "6 of 6 predictions missing: v_0.png, v_1.png, v_2.png, v_3.png, v_4.png and 1 more."),
+        (11, "11 of 11 predictions missing: v_0.png, v_1.png, v_2.png, v_3.png, v_4.png and 6 more."),
+    ],
+)
+def test_a_long_list_of_missing_predictions_is_cut(tmp_path, views, words):
+    made = ball(tmp_path / "ball", hidden=views)
+    folder = tmp_path / "p"
+    folder.mkdir()
+    with pytest.raises(DataMissing) as caught:
+        score(folder, made, PSNR)
+    assert caught.value.message == f"{folder}: {words}"
+    for name in "fedcba":
+        (folder / f"{name}.png").touch()
+    with pytest.raises(DataMissing) as caught:
+        score(folder, made, PSNR)
+    assert caught.value.message == f"{folder}: {words} There, but not asked for: a.png, b.png, c.png, d.png, e.png."
+
+
+def test_a_missing_mesh_is_named_as_its_file(scene, tmp_path):
+    (tmp_path / "p").mkdir()
+    with pytest.raises(DataMissing, match=r"1 of 1 predictions missing: mesh\.ply\.\n"):
+        score(tmp_path / "p", scene, SURFACE)
+
+
+def test_what_else_lies_in_the_folder_is_told(scene, tmp_path):
+    folder = tmp_path / "p"
+    truths(scene, folder, scene.hidden.names)
+    for name in (".hidden.png", "z.png", "notes.txt", "mesh.obj", MESH):
+        (folder / name).touch()
+    (folder / "folder.png").mkdir()
+    found = score(folder, scene, PSNR)
+    assert found.extra == ["mesh.obj", MESH, "notes.txt", "z.png"]
+    assert found.expected == ["v_0", "v_1", "v_2"]
+    assert list(scoring.items_in(folder)) == [MESH, "v_0", "v_1", "v_2", "z"]
+
+
+def test_sections_are_chosen(scene, tmp_path):
+    found = score(tmp_path / "nowhere", scene, BOTH, partial=True)
+    assert found.expected == found.missing == found.lost == ["v_0", "v_1", "v_2", MESH]
+    assert list(found.items) == list(BOTH.columns())
+    found = score(tmp_path / "nowhere", scene, BOTH, only=["image"], partial=True)
+    assert found.expected == ["v_0", "v_1", "v_2"]
+    assert list(found.items) == list(BOTH.image.columns)
+    found = score(tmp_path / "nowhere", scene, BOTH, only=["surface"], partial=True)
+    assert (found.expected, list(found.items)) == ([MESH], list(BOTH.surface.columns))
+
+
+def test_files_go_before_the_folder_and_progress_is_told(scene, tmp_path):
+    truths(scene, tmp_path / "p", scene.hidden.names)
+    files = {name: tmp_path / "p" / f"{name}.png" for name in ("v_0", "v_2", "v_1")} | {"other": tmp_path / "other"}
+    told = []
+    found = score(tmp_path / "nowhere", scene, PSNR, files=files, progress=told.append)
+    assert told == [1 / 3, 2 / 3, 1]
+    assert (found.missing, found.extra) == ([], ["other"])
+    assert found.items == {"psnr": dict.fromkeys(("v_0", "v_1", "v_2"), np.inf)}
+    with pytest.raises(DataMissing, match="1 of 3"):
+        score(tmp_path / "p", scene, PSNR, files={"v_0": files["v_0"], "v_1": files["v_1"]})
+
+
+def test_hashes_are_of_the_names_and_what_was_compared(scene, tmp_path):
+    folder = tmp_path / "p"
+    truths(scene, folder, ["v_0", "v_2"])
+    found = score(folder, scene, PSNR, partial=True)
+    compared = measure({name: folder / f"{name}.png" for name in ("v_0", "v_2")}, scene.hidden, PSNR.image)
+    prediction, truth = hashlib.sha256(), hashlib.sha256()
+    for one in compared:
+        prediction.update(one.name.encode() + one.prediction)
+        truth.update(one.name.encode() + one.truth)
+    assert found.hashes == {"predictions": prediction.hexdigest(), "truth": truth.hexdigest()}
+
+
+def test_hashes_of_a_surface_are_of_its_file_and_of_the_true_points(squares):
+    folder, scene = squares
+    scene = replace(scene, surface=Points(np.array([[0, 0, 0], [1, 1, 0]], np.float32)))
+    found = score(folder, scene, changed("pytorch3d@1", columns={"d": Distance(metric="chamfer_l1_sum")}))
+    assert found.hashes["predictions"] == hashlib.sha256((folder / MESH).read_bytes()).hexdigest()
+    truth = hashlib.sha256(scene.surface.xyz.tobytes()).digest()
+    assert found.hashes["truth"] == hashlib.sha256(truth).hexdigest()
+    assert found.facts["faces"] == 2
+
+
+def test_failed_predictions_are_raised_or_told(scene, tmp_path):
+    folder = tmp_path / "p"
+    truths(scene, folder, scene.hidden.names)
+    write_png(folder / "v_1.png", np.zeros((24, 25, 3), np.uint8))
+    (folder / MESH).write_text("ply cut short")
+    for only in (["image"], ["surface"]):
+        with pytest.raises(DataCorrupt, match=r"v_1\.png|mesh\.ply"):
+            score(folder, scene, BOTH, only=only)
+    found = score(folder, scene, BOTH, partial=True)
+    assert list(found.failed) == ["v_1", MESH] == found.lost
+    assert "25x24" in found.failed["v_1"] and "mesh.ply" in found.failed[MESH]
+    assert list(found.items["psnr"]) == ["v_0", "v_2"]
+    assert found.items["iou"] == {}
+
+
+def test_a_surface_without_points_is_named(scene, tmp_path):
+    (tmp_path / "p").mkdir()
+    header = (
+        "ply\nformat ascii 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    )
+    (tmp_path / "p" / MESH).write_text(header.format(0))
+    with pytest.raises(DataCorrupt, match=r"mesh\.ply"):
+        score(tmp_path / "p", scene, SURFACE)
+    (tmp_path / "p" / MESH).write_text(header.format(1) + "0 0 0.3\n")
+    found = score(tmp_path / "p", scene, SURFACE)
+    assert found.items["completeness"][MESH] > 0.3
+
+
+def test_what_the_surface_metrics_refuse_names_the_file(squares, monkeypatch):
+    folder, scene = squares
+    chosen = protocol("deepsdf@1")
+
+    def nothing_left(*given):
+        raise ContractBroken("Nothing is left.", "Look at it.")
+
+    monkeypatch.setattr(surface_scores, "measure", nothing_left)
+    with pytest.raises(ContractBroken, match=r"mesh\.ply: Nothing is left") as caught:
+        score(folder, scene, chosen)
+    assert caught.value.hint == "Look at it."
+    found = score(folder, scene, chosen, partial=True)
+    assert found.failed == {MESH: "Nothing is left."}
+    assert all(items == {} for items in found.items.values())
+
+
+def test_what_the_surface_metrics_say_is_kept(squares, monkeypatch):
+    folder, scene = squares
+    chosen = protocol("deepsdf@1")
+    given = SurfaceScores({"mesh_accuracy": 0.25}, {"chamfer_sq_sum": "no truth"}, {"faces": 7}, b"truth")
+    monkeypatch.setattr(surface_scores, "measure", lambda *given_: given)
+    found = score(folder, scene, chosen)
+    assert found.items["mesh_accuracy"] == {MESH: 0.25}
+    assert (found.unmeasured, found.facts) == ({"chamfer_sq_sum": "no truth"}, {"faces": 7})
+    given.values["mesh_accuracy"] = np.nan
+    with pytest.raises(NfbenchError, match=r"mesh\.ply: mesh_accuracy came out as NaN"):
+        score(folder, scene, chosen)

@@ -58,11 +58,24 @@ def shrink(a, factor):
     return np.array([[mirrored[i : i + factor, j : j + factor].mean((0, 1)) for j in starts[1]] for i in starts[0]])
 
 
+@pytest.mark.parametrize("size", [3, 7, 11])
+@pytest.mark.parametrize(("kind", "tolerance"), [(np.float32, 1e-9), (np.float64, 2e-16)])
+def test_taps_sum_to_one_in_their_own_type(size, kind, tolerance):
+    taps = ssim.Window(size).taps(np.dtype(kind))
+    assert taps.dtype == kind
+    exact = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * 1.5**2))
+    np.testing.assert_allclose(taps, exact / exact.sum(), rtol=4 * np.finfo(kind).eps, atol=2 * np.finfo(kind).eps)
+    np.testing.assert_array_equal(taps, taps[::-1])
+    assert abs(taps.sum(dtype=np.float64) - 1) <= tolerance
+    np.testing.assert_allclose(ssim.Window(size, None).taps(np.dtype(kind)), 1 / size, rtol=10 * np.finfo(kind).eps)
+
+
 @pytest.mark.parametrize("variant", WINDOWS)
 @pytest.mark.parametrize("size", [(11, 12), (37, 300)])
 def test_variants_equal_their_definition(variant, size):
     x, y = pair(*size)
     expected = reference(x, y, *WINDOWS[variant]).mean()
+    variant = "".join([*variant])  # equal to the name in the code, not the same object, as in a protocol that was read
     assert image.ssim(x, y, variant=variant) == pytest.approx(expected, abs=1e-12)
     assert image.ssim(x / 255, y / 255, variant=variant) == pytest.approx(expected, abs=1e-12)
 
@@ -107,7 +120,7 @@ def test_matlab_grey_is_of_the_rounded_luminance():
     np.testing.assert_allclose(ssim.grey(primaries[0] / 255)[0], 0.298936, atol=1e-6)
     x, y = pair(40, 50)
     expected = reference(ssim.grey(x), ssim.grey(y), gaussian11()).mean()
-    assert image.ssim(x, y, variant="matlab-grey") == pytest.approx(expected, abs=1e-12)
+    assert image.ssim(x, y, variant="".join([*"matlab-grey"])) == pytest.approx(expected, abs=1e-12)
     assert image.ssim(x, y, variant="matlab") != pytest.approx(expected, abs=1e-2)
     stacked = [a[..., 1:2].repeat(3, -1) for a in (x, y)]
     assert image.ssim(*stacked, variant="matlab-grey") == pytest.approx(image.ssim(*stacked, variant="matlab"))
@@ -146,6 +159,8 @@ def test_mask_within_the_border_is_refused():
     with pytest.raises(NfbenchError, match="mask of image 0 holds no pixel whose SSIM window fits"):
         image.ssim(x, y, mask=mask)
     assert np.isfinite(image.ssim(x, y, mask=mask, variant="uniform7"))
+    per_channel = ssim.similarity(x, y, ssim.GAUSSIAN, peak=255, mask=mask)
+    np.testing.assert_array_equal(per_channel, [np.nan] * 3)
 
 
 def test_variants_refuse():
