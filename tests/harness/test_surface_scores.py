@@ -131,7 +131,8 @@ def test_a_true_cloud_of_more_points_is_picked_from_with_its_normals():
     np.testing.assert_array_equal(picked.xyz, truth.xyz[at])
     np.testing.assert_array_equal(picked.normal, truth.normal[at])
     assert surface_scores._true_points(Points(xyz), section("accuracy", truth_samples=9, seed=4)).normal is None
-    assert surface_scores._true_points(truth, section("accuracy", truth_samples=10)) is truth
+    for count in (10, 11, 1000):
+        assert surface_scores._true_points(truth, section("accuracy", truth_samples=count)) is truth
     assert surface_scores._true_points(truth, section("accuracy", samples=2)) is truth
 
 
