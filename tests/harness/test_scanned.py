@@ -73,6 +73,7 @@ def test_distances_of_the_cutoff_and_more_are_left_out_not_clipped():
     assert found.to_prediction.tolist() == [1]
     assert dtu(prediction, truth, EVERYWHERE, cutoff=20.1).to_truth.tolist() == [1, 20, pytest.approx(20)]
     assert dtu(prediction, truth, EVERYWHERE, cutoff=1.5).chamfer_l1_mean() == 1
+    assert dtu(truth + [0, 0, 0.5], truth, EVERYWHERE, cutoff=0.75).chamfer_l1_mean() == 0.5
     assert dtu(truth[:1], prediction, EVERYWHERE).to_prediction.tolist() == [1, pytest.approx(20)]
 
 

@@ -407,17 +407,17 @@ def test_the_inside_test_that_was_made_is_a_fact(mesh, wanted, method, monkeypat
 
 
 def test_iou_against_a_closed_true_mesh_draws_points_around_it():
-    truth = joined(Mesh(CUBE * [2, 1, 1] + 5, CUBE_FACES))
+    truth = Mesh(CUBE * [4, 1, 1] + 5, CUBE_FACES)
     stray = Mesh(np.concatenate([truth.vertices, [[99, 99, 99]]]), truth.faces)
     column = section(columns={"iou": {"metric": "iou", "points": 1000, "margin": 1.5}}).columns["iou"]
     xyz, within = surface_scores._query(scene(stray), column, 6)
     assert xyz.shape == (1000, 3)
-    expected = np.array([6, 5.5, 5.5]) + 1.5 * np.random.default_rng(8).uniform(-1, 1, (1000, 3))
+    expected = np.array([7, 5.5, 5.5]) + 3.0 * np.random.default_rng(8).uniform(-1, 1, (1000, 3))
     np.testing.assert_allclose(xyz, expected)
-    np.testing.assert_array_equal(within, ((xyz > 5) & (xyz < [7, 6, 6])).all(1))
+    np.testing.assert_array_equal(within, ((xyz > 5) & (xyz < [9, 6, 6])).all(1))
     columns = {"iou": {"metric": "iou", "points": 20_000}}
-    found = measure(Mesh(CUBE * [1, 1, 1] + 5, CUBE_FACES), scene(stray), section(columns=columns))
-    assert found.values["iou"] == pytest.approx(0.5, abs=0.02)
+    found = measure(Mesh(CUBE * [2, 1, 1] + 5, CUBE_FACES), scene(stray), section(columns=columns))
+    assert found.values["iou"] == pytest.approx(0.5, abs=0.03)
     assert measure(stray, scene(stray), section(columns=columns)).values["iou"] == 1
 
 
