@@ -188,6 +188,7 @@ def test_many_points_go_in_batches(monkeypatch):
     [
         (np.zeros(3), r"shape \(3,\), with 0 "),
         (np.zeros((4, 2)), r"shape \(4, 2\), with 0 "),
+        (np.zeros((2, 3, 4)), r"shape \(2, 3, 4\), with 0 "),
         (np.array([[0, np.nan, 0]]), r"shape \(1, 3\), with 1 "),
         (np.array([[0, 0, np.inf], [np.nan, 0, 0]]), r"shape \(2, 3\), with 2 "),
     ],

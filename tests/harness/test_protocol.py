@@ -202,6 +202,7 @@ def test_thresholds_on_squared_distances_become_radii():
     [
         ('metric = "chamfer_l1_sum"', "mm"),
         ('metric = "hausdorff"\nfactor = 10', "mm, times 10"),
+        ('metric = "hausdorff"\nfactor = 0.5', "mm, times 0.5"),
         ('metric = "chamfer_sq_sum"', "mm^2 (squared)"),
         ('metric = "chamfer_sq_half"\nfactor = 1000.0', "mm^2 (squared), times 1000"),
         ('metric = "chamfer_points_sum"', "mm, summed over points"),
@@ -222,6 +223,11 @@ def test_the_square_of_a_phrase_stands_in_brackets():
 
 def test_without_a_version_the_newest():
     assert protocol("nerf-synthetic").id == "nerf-synthetic@1"
+    versions = {}
+    for name, _, version in (name.partition("@") for name in registry().protocols):
+        versions.setdefault(name, []).append(int(version))
+    for name, known in versions.items():
+        assert protocol(name).id == f"{name}@{max(known)}"
 
 
 def test_no_metric_is_called_just_chamfer():
@@ -308,6 +314,15 @@ def test_a_wrong_protocol_is_refused_with_the_key(tmp_path, text, message, hint)
     with pytest.raises(ContractBroken) as caught:
         read_protocol(path)
     assert message in caught.value.message and hint in caught.value.hint
+
+
+def test_only_unknown_keys_have_a_nearest_one(tmp_path):
+    path = tmp_path / "mine.toml"
+    for text in (SOUND.replace("version = 1", 'version = "one"'), SOUND.replace('source = "me"', "")):
+        path.write_text(text)
+        with pytest.raises(ContractBroken) as caught:
+            read_protocol(path)
+        assert caught.value.hint == ""
 
 
 def test_a_sound_file_reads(tmp_path):
