@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.plyfile import Element, read_header
 from nfbench.harness.scene import Points
 
 FORMATS = (".ply", ".xyz", ".npy")
 
-_HEADER = 1 << 16  # bytes in which a PLY header has to end
-_PLY_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
-_PLY_TYPES = {
-    **dict.fromkeys(("char", "int8"), "i1"),
-    **dict.fromkeys(("uchar", "uint8"), "u1"),
-    **dict.fromkeys(("short", "int16"), "i2"),
-    **dict.fromkeys(("ushort", "uint16"), "u2"),
-    **dict.fromkeys(("int", "int32"), "i4"),
-    **dict.fromkeys(("uint", "uint32"), "u4"),
-    **dict.fromkeys(("float", "float32"), "f4"),
-    **dict.fromkeys(("double", "float64"), "f8"),
-}
 _PLACE, _NORMAL = ("x", "y", "z"), ("nx", "ny", "nz")
 _UNIT = 1e-2  # by how much the length of a normal written with few digits may differ from 1
 
@@ -60,101 +48,55 @@ def read_cloud(path: Path) -> Points:
         raise DataCorrupt(f"{path}: {error.message}", "Mend the cloud, or write it again.") from error
 
 
-@dataclass
-class _Element:
-    """One element of a PLY header: its properties by name and type; the type of a list is None."""
-
-    name: str
-    count: int
-    properties: dict[str, str | None] = field(default_factory=dict)
-
-    @property
-    def lists(self) -> bool:
-        return None in self.properties.values()
-
-    def dtype(self, order: str) -> np.dtype[np.void]:
-        return np.dtype([(name, order + kind) for name, kind in self.properties.items() if kind])
-
-
 def _read_ply(path: Path) -> NDArray[np.floating]:
     """(N,3) or (N,6) places, and normals, of the vertices in a PLY file."""
-    form, elements, offset = _ply_header(path)
-    before: list[_Element] = []
-    vertices = None
-    for element in elements:
-        if element.name == "vertex":
-            vertices = element
-            break
-        before.append(element)
-    if vertices is None or not set(_PLACE) <= set(vertices.properties):
+    header = read_header(path)
+    at = next((at for at, element in enumerate(header.elements) if element.name == "vertex"), len(header.elements))
+    before, vertices = header.elements[:at], header.elements[at : at + 1]
+    names = [entry.name for element in vertices for entry in element.properties]
+    if not set(_PLACE) <= set(names):
         raise DataCorrupt(f"{path} has no vertices with x, y and z.", "A point cloud is needed.")
-    if vertices.lists or (form != "ascii" and any(element.lists for element in before)):
+    if _has_lists(vertices) or (header.form != "ascii" and _has_lists(before)):
         raise Unsupported(f"{path} has lists before or among its vertices.", "Write it with plain vertices first.")
-    wanted = _PLACE + (_NORMAL if set(_NORMAL) <= set(vertices.properties) else ())
-    if form == "ascii":
-        _check_room(path, vertices.count, 2 * len(vertices.properties), path.stat().st_size - offset + 1)
+    wanted = _PLACE + (_NORMAL if set(_NORMAL) <= set(names) else ())
+    count, offset = vertices[0].count, header.body
+    if header.form == "ascii":
+        _check_room(path, count, 2 * len(names), path.stat().st_size - offset + 1)
         lines = sum(element.count for element in before)
-        return _ply_text(path, vertices, offset, lines, wanted)
-    order = _PLY_ORDERS[form]
-    offset += sum(element.count * element.dtype(order).itemsize for element in before)
-    rows = vertices.dtype(order)
-    _check_room(path, vertices.count, rows.itemsize, path.stat().st_size - offset)
-    if not vertices.count:
+        return _ply_text(path, count, offset, lines, [names.index(name) for name in wanted])
+    offset += sum(element.count * element.dtype(header.order).itemsize for element in before)
+    rows = vertices[0].dtype(header.order)
+    _check_room(path, count, rows.itemsize, path.stat().st_size - offset)
+    if not count:
         return np.empty((0, len(wanted)))
-    table = np.memmap(path, rows, "r", offset, (vertices.count,))
-    columns = np.empty((vertices.count, len(wanted)), np.float32)
+    table = np.memmap(path, rows, "r", offset, (count,))
+    columns = np.empty((count, len(wanted)), np.float32)
     with np.errstate(over="ignore"):
-        for at, name in enumerate(wanted):
-            columns[:, at] = table[name]
+        for to, name in enumerate(wanted):
+            columns[:, to] = table[name]
     return columns
 
 
-def _ply_header(path: Path) -> tuple[str, list[_Element], int]:
-    """Format, elements and the offset of the body."""
-    with path.open("rb") as file:
-        start = file.read(_HEADER)
-    if not start.startswith(b"ply"):
-        raise DataCorrupt(f"{path} is not a PLY file: it does not start with 'ply'.", "Check its name.")
-    end = start.find(b"\n", start.find(b"end_header"))
-    if b"end_header" not in start or end < 0:
-        raise DataCorrupt(f"{path}: the PLY header does not end.", "It is truncated: write it again.")
-    form = ""
-    elements: list[_Element] = []
-    for line in start[:end].decode("latin-1").splitlines():
-        match line.split():
-            case ["format", name, _]:
-                form = name
-            case ["element", name, count] if count.isascii() and count.isdigit():
-                elements.append(_Element(name, int(count)))
-            case ["property", kind, name] if elements and kind in _PLY_TYPES:
-                elements[-1].properties[name] = _PLY_TYPES[kind]
-            case ["property", "list", _, _, name] if elements:
-                elements[-1].properties[name] = None
-            case ["format" | "element" | "property", *_]:
-                raise DataCorrupt(f"{path}: the PLY header has the line {line!r}.", "Write it again.")
-    if form not in _PLY_ORDERS:
-        raise DataCorrupt(f"{path}: the PLY header has the format {form!r}.", f"Formats: {', '.join(_PLY_ORDERS)}.")
-    return form, elements, end + 1
+def _has_lists(elements: list[Element]) -> bool:
+    return any(entry.length is not None for element in elements for entry in element.properties)
 
 
-def _ply_text(path: Path, vertices: _Element, offset: int, lines: int, wanted: tuple[str, ...]) -> NDArray[np.floating]:
-    if not vertices.count:
+def _ply_text(path: Path, count: int, offset: int, lines: int, wanted: list[int]) -> NDArray[np.floating]:
+    """(N,C) the `wanted` columns of the vertices in a text body, `lines` of other elements being before them."""
+    if not count:
         return np.empty((0, len(wanted)))
-    names = list(vertices.properties)
     with path.open("rb") as file:
         file.seek(offset)
         for _ in range(lines):
             file.readline()
         try:
             with warnings.catch_warnings(action="ignore"):  # about empty lines, which the count below tells of
-                columns = np.loadtxt(
-                    file, comments=None, usecols=[names.index(w) for w in wanted], max_rows=vertices.count, ndmin=2
-                )
+                columns = np.loadtxt(file, comments=None, usecols=wanted, max_rows=count, ndmin=2)
         except ValueError as error:
             raise DataCorrupt(f"{path}: a vertex cannot be read: {error}", "Write it again.") from error
-    if len(columns) != vertices.count:
+    if len(columns) != count:
         raise DataCorrupt(
-            f"{path} declares {vertices.count} vertices and has {len(columns)}.", "It is truncated: write it again."
+            f"{path} declares {count} vertices and has {len(columns)}.", "It is truncated: write it again."
         )
     return columns
 

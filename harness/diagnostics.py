@@ -19,7 +19,7 @@ from nfbench.harness.scene import Mesh
 
 _FLAT = 1e-12  # a face whose doubled area is this part of its longest edge squared is a line for float64
 _STEP = 1e-3  # of the box's longest edge: float32 fields still have four digits in their differences
-_BATCH = 1 << 16  # points at which a field is asked at once
+_BATCH = 65_536  # points at which a field is asked at once
 
 _Index = NDArray[np.int64]
 

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 import time
 import zlib
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nfbench.harness.atomic import PARTIAL, replacing
 from nfbench.harness.lpips import Features, Lpips, features
 
 LIMIT = 4 * 2**30  # bytes of all files together
@@ -32,8 +32,7 @@ FORMAT = 1  # of the files; another number makes all of them unknown
 
 _NAME = "lpips-"
 _SUFFIX = ".safetensors"
-_PARTIAL = ".part"
-_OWN = re.compile(rf"{_NAME}[0-9a-f]{{64}}(\.\w+)?({re.escape(_SUFFIX)}|{re.escape(_PARTIAL)})")
+_OWN = re.compile(rf"\.?{_NAME}[0-9a-f]{{64}}{re.escape(_SUFFIX)}(\.\w+{re.escape(PARTIAL)})?")
 _DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, RuntimeError)  # what a file of other content provokes
 
 
@@ -68,18 +67,11 @@ class FeatureCache:
 
     def _keep(self, name: str, taps: list[Tensor]) -> None:
         """Write the taps to the file called `name`, unless there is no room or the disk refuses."""
-        partial: Path | None = None
-        try:
+        with contextlib.suppress(OSError, SafetensorError):
             self.folder.mkdir(parents=True, exist_ok=True)
             if self._has_room(sum(tap.nbytes for tap in taps)):
-                handle, path = tempfile.mkstemp(_PARTIAL, f"{name}.", self.folder)
-                os.close(handle)
-                partial = Path(path)
-                save_file({str(i): tap for i, tap in enumerate(taps)}, partial, {"checks": _checks(taps)})
-                partial.replace(self.folder / f"{name}{_SUFFIX}")
-        except (OSError, SafetensorError):
-            if partial is not None:
-                _removed(partial)
+                with replacing(self.folder / f"{name}{_SUFFIX}") as partial:
+                    save_file({str(i): tap for i, tap in enumerate(taps)}, partial, {"checks": _checks(taps)})
 
     def _has_room(self, wanted: int) -> bool:
         """Whether another `wanted` bytes fit below the limit, once files that rest have been removed for it."""
@@ -89,7 +81,7 @@ class FeatureCache:
         if excess > sum(size for size, _ in resting):
             return False
         for size, path in resting:
-            if path.suffix == _PARTIAL or excess > 0:  # a partial file that rests has lost its writer
+            if path.suffix == PARTIAL or excess > 0:  # a partial file that rests has lost its writer
                 excess -= size if _removed(path) else 0
         return excess <= 0
 

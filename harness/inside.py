@@ -13,7 +13,7 @@ from nfbench.harness.scene import Mesh
 
 InsideTest = Literal["winding-number", "parity"]
 
-_BATCH = 1 << 18  # points at a time, so that memory stays bounded
+_BATCH = 262_144  # points at a time, so that memory stays bounded
 
 
 def inside(mesh: Mesh, xyz: NDArray[np.floating], method: InsideTest = "winding-number") -> NDArray[np.bool_]:

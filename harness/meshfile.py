@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, Unsupported
 from nfbench.harness.objfile import read_obj
 from nfbench.harness.plyfile import read_header, read_ply
@@ -92,7 +92,7 @@ def is_cloud(path: Path) -> bool:
 
 
 def write_ply(path: Path, mesh: Mesh) -> None:
-    """Write the mesh as binary PLY, in double precision, so that reading gives back the same numbers; by rename."""
+    """Write the mesh as binary PLY, in double precision, which reading gives back unchanged; whole or not at all."""
     header = (
         "ply\nformat binary_little_endian 1.0\n"
         f"element vertex {len(mesh.vertices)}\nproperty double x\nproperty double y\nproperty double z\n"
@@ -101,15 +101,10 @@ def write_ply(path: Path, mesh: Mesh) -> None:
     faces = np.empty(len(mesh.faces), [("corners", "u1"), ("index", "<i4", (3,))])
     faces["corners"] = 3
     faces["index"] = mesh.faces
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(header.encode("ascii"))
-            file.write(mesh.vertices.astype("<f8", copy=False).tobytes())
-            file.write(faces.tobytes())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(header.encode("ascii"))
+        file.write(mesh.vertices.astype("<f8", copy=False).tobytes())
+        file.write(faces.tobytes())
 
 
 def _check_kind(path: Path, kind: str) -> None:

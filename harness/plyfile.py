@@ -50,6 +50,10 @@ class Element:
     count: int
     properties: list[Property] = field(default_factory=list)
 
+    def dtype(self, order: str) -> np.dtype[np.void]:
+        """The rows of an element without lists, in a byte order, `<` or `>`."""
+        return np.dtype([(entry.name, order + entry.kind) for entry in self.properties])
+
 
 @dataclass(frozen=True)
 class Header:
@@ -58,6 +62,11 @@ class Header:
     form: str
     elements: list[Element]
     body: int
+
+    @property
+    def order(self) -> str:
+        """The byte order as numpy writes it; of text, that of the machine."""
+        return _ORDERS[self.form]
 
     def count(self, name: str) -> int | None:
         """The rows of an element; None where there is no such element."""
@@ -111,7 +120,7 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     elements = header.elements
     if header.form == "ascii":
         body, elements = _numbers(path, body), [_as_numbers(element) for element in elements]
-    reader = _Body(path, body, _ORDERS[header.form])
+    reader = _Body(path, body, header.order)
     rows = {element.name: reader.rows(element) for element in elements}
     places = _places(path, rows["vertex"])
     return places, _triangles(path, rows["face"], len(places))

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import RecordInvalid
 
 FILE = "record.json"
@@ -197,9 +198,8 @@ def write_record(folder: Path, record: Record, items: Mapping[str, Mapping[str, 
     table = pa.table([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema=schema)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{SCORES}.{os.getpid()}"
-        pq.write_table(table, partial)
-        partial.replace(folder / SCORES)
+        with replacing(folder / SCORES) as partial:
+            pq.write_table(table, partial)
         text = json.dumps(json.loads(record.model_dump_json()), indent=1, sort_keys=True, ensure_ascii=False)
         write_text(folder / FILE, text + "\n")
     except OSError as error:
@@ -209,10 +209,9 @@ def write_record(folder: Path, record: Record, items: Mapping[str, Mapping[str, 
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside it first, then by rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    """Write a file whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def check_writable(runs: Path) -> None:

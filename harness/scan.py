@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nfbench.harness.errors import DataCorrupt
 
 _AXES = {"x": (1, 2, 0), "y": (0, 2, 1), "z": (0, 1, 2)}  # the two axes of the polygon, then that along the prism
-_CHUNK = 1 << 16  # points tested at once: bounds memory, and stays in the cache
+_CHUNK = 65_536  # points tested at once: bounds memory, and stays in the cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -138,16 +138,13 @@ def _compare(
     prediction: Mesh | Points, truth: Points, scene: Scene, section: SurfaceSection
 ) -> surfaces.Correspondence:
     """The nearest neighbours that count."""
+    if isinstance(prediction, Mesh) and section.drawing == "area":
+        prediction = meshes.sample(prediction, section.samples or 0, section.seed)
     if section.drawing == "area" and section.within == "everywhere":
-        if isinstance(prediction, Mesh):
-            prediction = meshes.sample(prediction, section.samples or 0, section.seed)
         return surfaces.correspond(prediction, truth)
     from nfbench.harness import scanned
 
-    if section.drawing == "area" and isinstance(prediction, Mesh):
-        points: NDArray[np.floating] = meshes.sample(prediction, section.samples or 0, section.seed).xyz
-    else:
-        points = _drawn(prediction, section, section.seed)
+    points = _drawn(prediction, section, section.seed)
     if section.within == "observed":
         if not isinstance(scene.scan, ObservedVolume):
             raise _no_scan(scene, "an observed volume (ObsMask)")

@@ -7,7 +7,6 @@ writers write the same. A damaged file is made again, and where nothing can be w
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.cachefolder import default_cache
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -76,15 +76,8 @@ def write_arrays(file: Path, arrays: Arrays) -> bool:
     """Whether `arrays` could be written to `file` (.npz), whole or not at all."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    except OSError:
-        return False
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with replacing(file) as partial, partial.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
-        partial.replace(file)
     except OSError:
-        partial.unlink(missing_ok=True)
         return False
     return True

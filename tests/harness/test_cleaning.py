@@ -232,3 +232,15 @@ def test_the_masks_of_dtu_leave_the_hull_and_cull_what_is_around_it(real_data):
         everywhere[framed] &= mask(view)[xy[framed, 1], xy[framed, 0]]
     both = {tuple(p) for p in hull} & {tuple(p) for p in lattice[everywhere]}
     assert len(both) >= 0.99 * max(len(hull), everywhere.sum())  # but for points on the border of two pixels
+
+
+def test_the_borders_of_a_frame_and_of_space_behind_it():
+    cameras = Cameras(np.eye(4)[None, :3], [[[10, 0, 8], [0, 10, 6], [0, 0, 1]]], [[16, 12]])  # z = 10: moved by 8, 6
+    nothing = np.zeros((12, 16), bool)
+    refuted = [[-8, 0, 10], [0, -6, 10], [7.75, 5.75, 10], [0, 0, 1e-3]]
+    unseen = [[8, 0, 10], [0, 6, 10], [-8.25, 0, 10], [0, -6.25, 10], [0, 0, -0.5], [0.1, 0.1, -0.25], [0, 0, 0]]
+    kept = cull_by_masks(points(*refuted, *unseen), cameras, lambda i: nothing, 0)
+    assert kept.vertices.tolist() == unseen
+    for shape in [(11, 16), (12, 15), (13, 16), (12, 17)]:
+        with pytest.raises(DataCorrupt, match="mask of view 0 is bool"):
+            cull_by_masks(points(*unseen), cameras, lambda i, shape=shape: np.ones(shape, bool), 0)

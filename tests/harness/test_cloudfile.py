@@ -136,6 +136,8 @@ def test_ascii_room_is_two_bytes_a_number_but_for_the_last_line(tmp_path):
         ("ply\nformat ascii 1.0\nproperty float x\nend_header\n", "the line 'property float x'"),
         ("ply\nformat ascii 1.0\nproperty list uchar int x\nend_header\n", "the line"),
         ("ply\nformat ascii 1.0\nelement vertex 1\nproperty quad x\nend_header\n", "the line 'property quad x'"),
+        ("ply\nformat ascii 1.0\nelement vertex 1\nelement vertex 1\nend_header\n", "the line 'element vertex 1'"),
+        ("ply\nformat ascii 1.0\nelement a 1\nproperty char x\nproperty int x\nend_header\n", "'property int x'"),
         ("ply\nformat ascii 1.0\nelement point 1\nproperty float x\nend_header\n", "no vertices with x, y and z"),
         (
             "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nend_header\n1 2\n",

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -67,6 +68,11 @@ def test_cube():
     assert json.loads(json.dumps(plain)) == plain
     assert list(plain) == list(Diagnostics.__dataclass_fields__)
     assert plain["genus"] == 0
+
+
+def test_what_was_found_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        diagnose(cube()).faces = 3
 
 
 def test_no_mesh():

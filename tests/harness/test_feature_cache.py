@@ -224,7 +224,7 @@ def test_foreign_files_are_left_alone_and_do_not_count(model, tmp_path):
 
 
 def test_partial_files_of_dead_writers_go(model, tmp_path):
-    old, new = (tmp_path / f"lpips-{'0' * 64}.{name}.part" for name in ("old", "new"))
+    old, new = (tmp_path / f".lpips-{'0' * 64}.safetensors.{name}.part" for name in ("old", "new"))
     for file in (old, new):
         file.write_bytes(b"half")
     age(old, 4000)
@@ -237,10 +237,9 @@ def full(*_, **__):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("broken", ["save_file", "tempfile.mkstemp"])
+@pytest.mark.parametrize("broken", ["save_file", "replacing"])
 def test_a_full_disk_costs_nothing_but_time(model, computed, tmp_path, monkeypatch, broken):
-    target = feature_cache if broken == "save_file" else feature_cache.tempfile
-    monkeypatch.setattr(target, broken.rpartition(".")[2], full)
+    monkeypatch.setattr(feature_cache, broken, full)
     cache = FeatureCache(tmp_path)
     expected = lpips.features(model, truth())
     for _ in range(2):

@@ -72,6 +72,12 @@ def test_no_unit_and_no_origin_matters(method, scale):
     np.testing.assert_array_equal(found, (np.abs(xyz) < 0.5).all(1))
 
 
+def test_a_place_far_from_the_origin_costs_parity_no_digits():
+    xyz, offset = queries(3000, 0.8), np.array([2e5, -3e5, 1e5])  # float32 would have steps of 0.02 there
+    found = inside(Mesh(cube().vertices + offset, cube().faces), xyz + offset, "parity")
+    np.testing.assert_array_equal(found, (np.abs(xyz) < 0.5).all(1))
+
+
 def test_the_winding_number_is_the_default_and_exact():
     ring = mesh_of(trimesh.creation.torus(0.35, 0.1))
     open_ring = Mesh(ring.vertices, ring.faces[40:])
@@ -188,6 +194,7 @@ def test_many_points_go_in_batches(monkeypatch):
     [
         (np.zeros(3), r"shape \(3,\), with 0 "),
         (np.zeros((4, 2)), r"shape \(4, 2\), with 0 "),
+        (np.zeros((2, 3, 4)), r"shape \(2, 3, 4\), with 0 "),
         (np.array([[0, np.nan, 0]]), r"shape \(1, 3\), with 1 "),
         (np.array([[0, 0, np.inf], [np.nan, 0, 0]]), r"shape \(2, 3\), with 2 "),
     ],

@@ -41,6 +41,14 @@ def test_sample_needs_area(faces):
         sample(Mesh(np.eye(3), faces), 10, 0)
 
 
+def test_any_area_will_do_but_one_that_is_no_number():
+    tiny = sample(Mesh(np.eye(3) * 1e-9, np.array([[0, 1, 2]])), 10, 0)
+    assert tiny.xyz.sum(1) == pytest.approx(1e-9, rel=1e-5)
+    huge = np.array([[0, 0, 0], [1, 1, 0], [1, 2, 0]]) * 1e200
+    with pytest.raises(ContractBroken, match="1 faces has no area"):
+        sample(Mesh(huge, np.array([[0, 1, 2]])), 10, 0)
+
+
 def drawn_by_numpy(mesh, count, seed):
     """Points and normals by the recipe, in float64."""
     first, second, third = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))

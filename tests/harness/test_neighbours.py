@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -194,3 +196,67 @@ def test_agreement_is_the_cosine_without_its_sign():
     np.testing.assert_allclose(found, [1, 0, 0.6, 0, 0], atol=1e-15)
     np.testing.assert_allclose(neighbours.agreement(a[:3], b, np.array([2, 2, 2])), [3**-0.5, 3**-0.5, 7 / 75**0.5])
     assert neighbours.agreement(ball(2000, 0), ball(2000, 0), np.arange(2000)).max() == 1
+
+
+def test_a_grid_does_not_change_and_is_compared_by_identity():
+    one, other = neighbours.grid(ball(9, 0)), neighbours.grid(ball(9, 0))
+    assert one == one
+    assert one != other
+    assert not one.points.flags.writeable
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.crowd = 0.0
+
+
+def slow_fineness(points):
+    """Cells in a unit of length by the recipe, the boxes counted one by one."""
+    low, extent = points.min(0), np.ptp(points, axis=0)
+    across = min(64, max(2, int(len(points) ** 0.5 / 8)))
+    occupied = [
+        len({tuple(c) for c in ((points - low) * (n / extent.max())).astype(int)}) for n in (across / 2, across)
+    ]
+    dimension = min(max(np.log2(occupied[1] / occupied[0]), 1), 3)
+    inverse = across / extent.max() * (len(points) / (3 * occupied[1])) ** (1 / dimension)
+    most = min(2**25, 64 * len(points))
+    while np.prod(extent * inverse + 1) > most:
+        inverse /= 1.01 * (np.prod(extent * inverse + 1) / most) ** (1 / 3)
+    return inverse
+
+
+@pytest.mark.parametrize("name", sorted({*CLOUDS} - {"one point", "all equal", "two heaps", "float32"}))
+def test_cells_are_as_fine_as_the_recipe_makes_them(name):
+    assert neighbours.grid(CLOUDS[name]).inverse == pytest.approx(slow_fineness(CLOUDS[name]), rel=1e-12)
+
+
+def test_a_cell_with_points_holds_about_three():
+    g = rng(0)
+    for cloud in (ball(300_000, 0), g.random((100_000, 3)), g.random((50_000, 1)) * [0, 2, 0]):
+        counts = np.diff(neighbours.grid(cloud).starts)
+        assert 2 < counts[counts > 0].mean() < 4.5
+    assert neighbours.grid(ball(300_000, 0)).inverse == pytest.approx(slow_fineness(ball(300_000, 0)), rel=1e-12)
+
+
+def test_clouds_at_one_place_have_one_cell():
+    for spread, inverse in ((0, 1), (0.9e-150, 1)):
+        made = neighbours.grid(np.array([[0.0, 0, 0], [spread, 0, 0]]))
+        assert (made.inverse, made.shape) == (inverse, (1, 1, 1))
+    assert neighbours.grid(np.array([[0.0, 0, 0], [1.1e-150, 0, 0]])).inverse > 1e149
+
+
+def interleaved(cell):
+    """The bits of three numbers in turns, the first in the lowest place."""
+    return sum((int(part) >> bit & 1) << (3 * bit + axis) for axis, part in enumerate(cell) for bit in range(10))
+
+
+def test_the_tree_is_asked_along_a_z_order_curve():
+    numbers = np.r_[rng(0).integers(0, 1024, 50), 0, 1, 1023].astype(np.uint32)
+    assert neighbours._spread(numbers).tolist() == [interleaved((n, 0, 0)) for n in numbers]
+    for points in (rng(1).normal(size=(400, 3)), rng(2).integers(0, 4, (200, 3)) * [1.0, 2, 0.5], np.ones((5, 3))):
+        edge = np.ptp(points, axis=0).max()
+        cells = ((points - points.min(0)) * (1023 / edge if edge else 0)).astype(int)
+        wanted = sorted(range(len(points)), key=lambda i, cells=cells: interleaved(cells[i]))
+        assert neighbours._morton_order(points).tolist() == wanted
+
+
+def test_what_the_search_is_allowed_before_the_tree_is_asked():
+    assert (neighbours.REACH, neighbours.BUDGET, neighbours.FEW, neighbours.CROWD) == (16, 2000, 256, 64)
+    assert (neighbours.CHUNK, neighbours.MOST_CELLS, neighbours.CELLS_A_POINT) == (65_536, 33_554_432, 64)

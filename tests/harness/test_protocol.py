@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import nfbench.harness.protocol
 from nfbench.harness.column import AtRadius, Lpips, Psnr, Ssim
@@ -201,6 +202,7 @@ def test_thresholds_on_squared_distances_become_radii():
     [
         ('metric = "chamfer_l1_sum"', "mm"),
         ('metric = "hausdorff"\nfactor = 10', "mm, times 10"),
+        ('metric = "hausdorff"\nfactor = 0.5', "mm, times 0.5"),
         ('metric = "chamfer_sq_sum"', "mm^2 (squared)"),
         ('metric = "chamfer_sq_half"\nfactor = 1000.0', "mm^2 (squared), times 1000"),
         ('metric = "chamfer_points_sum"', "mm, summed over points"),
@@ -221,6 +223,11 @@ def test_the_square_of_a_phrase_stands_in_brackets():
 
 def test_without_a_version_the_newest():
     assert protocol("nerf-synthetic").id == "nerf-synthetic@1"
+    versions = {}
+    for name, _, version in (name.partition("@") for name in registry().protocols):
+        versions.setdefault(name, []).append(int(version))
+    for name, known in versions.items():
+        assert protocol(name).id == f"{name}@{max(known)}"
 
 
 def test_no_metric_is_called_just_chamfer():
@@ -307,6 +314,15 @@ def test_a_wrong_protocol_is_refused_with_the_key(tmp_path, text, message, hint)
     with pytest.raises(ContractBroken) as caught:
         read_protocol(path)
     assert message in caught.value.message and hint in caught.value.hint
+
+
+def test_only_unknown_keys_have_a_nearest_one(tmp_path):
+    path = tmp_path / "mine.toml"
+    for text in (SOUND.replace("version = 1", 'version = "one"'), SOUND.replace('source = "me"', "")):
+        path.write_text(text)
+        with pytest.raises(ContractBroken) as caught:
+            read_protocol(path)
+        assert caught.value.hint == ""
 
 
 def test_a_sound_file_reads(tmp_path):
@@ -405,3 +421,72 @@ def test_the_published_schema_refuses_what_the_reader_refuses(tmp_path, there, i
 
 def test_the_published_schema_is_that_of_the_code():
     assert {"$schema": "https://json-schema.org/draft/2020-12/schema", **Protocol.model_json_schema()} == SCHEMA
+
+
+IOU, SSIM = SURFACE + 'metric = "iou"\n', SOUND.replace('metric = "psnr"', 'metric = "ssim"')
+
+
+@pytest.mark.parametrize(
+    ("text", "sound", "wrong"),
+    [
+        (IOU + "[failure]\nc = ", ("0.0", "1.0"), ("-0.001", "1.001", "nan")),
+        (IOU + "factor = 100\n[failure]\nc = ", ("0.0", "100.0"), ("-0.1", "100.1")),
+        (SSIM + "[failure]\npsnr = ", ("-1.0", "1.0"), ("-1.001", "1.001")),
+        (SOUND + "[failure]\npsnr = ", ("-inf", "0.0", "inf"), ("nan",)),
+    ],
+)
+def test_a_penalty_is_a_value_that_the_metric_can_have(tmp_path, text, sound, wrong):
+    path = tmp_path / "mine.toml"
+    for penalty in sound:
+        path.write_text(text + penalty)
+        assert list(read_protocol(path).failure.values()) == [float(penalty)]
+    for penalty in wrong:
+        path.write_text(text + penalty)
+        with pytest.raises(ContractBroken, match="lies between"):
+            read_protocol(path)
+
+
+@pytest.mark.parametrize("factor", ["inf", "nan", "0.0", "-1.0"])
+def test_a_factor_is_a_number_above_0(tmp_path, factor):
+    path = tmp_path / "mine.toml"
+    path.write_text(IOU + f"factor = {factor}")
+    with pytest.raises(ContractBroken, match=r"surface\.columns\.c\.iou\.factor"):
+        read_protocol(path)
+
+
+def test_a_protocol_that_was_read_does_not_change():
+    read = protocol("onet-shapenet@1")
+    for part, name in ((read, "version"), (read.surface, "seed"), (next(iter(read.columns().values())), "factor")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, name, 2)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ("samples = 100", ""),
+        ('samples = 100\ndrawing = "area"', ""),
+        ("", "drawing by area needs samples"),
+        ('samples = 100\ndrawing = "vertices"', "drawing by vertices has no samples"),
+        ('drawing = "vertices"', ""),
+        ('drawing = "vertices"\nspacing = 0.2', "drawing by vertices has no spacing"),
+        ('drawing = "grid"', "drawing by grid needs spacing"),
+        ('drawing = "grid"\nspacing = 0.2', ""),
+        ('drawing = "grid"\nspacing = 0.0', "spacing"),
+        ('samples = 1\nwithin = "crop"', "within crop is told in the dataset's coordinates: frame must be original"),
+        ('samples = 1\nwithin = "crop"\nframe = "original"', ""),
+        ('samples = 1\nframe = "original"', ""),
+        ('samples = 1\nwithin = "crop"\nframe = "original"\ncutoff = 1.0', "observed needs a cutoff"),
+        ('samples = 1\nwithin = "observed"\nframe = "original"', "observed needs a cutoff"),
+        ('samples = 1\nwithin = "observed"\nframe = "original"\ncutoff = 1.0', ""),
+        ("samples = 0", "samples"),
+    ],
+)
+def test_choices_that_belong_together(tmp_path, choices, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(IOU.replace("samples = 100", choices))
+    if not message:
+        assert read_protocol(path).surface is not None
+        return
+    with pytest.raises(ContractBroken, match=message):
+        read_protocol(path)

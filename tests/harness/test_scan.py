@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,16 @@ def test_volume_holds_what_it_is_given():
     assert volume(cell=0.5).observed(np.array([[10.2, 20.2, 30.2], [10.3, 20.3, 30.3]])).tolist() == [True, False]
 
 
+def test_volumes_and_crops_do_not_change_and_are_compared_by_identity():
+    for make, name in ((volume, "cell"), (lambda: CropVolume(np.array(SQUARE), "z", 0, 1), "low")):
+        made = make()
+        assert made == made
+        assert made != make()
+        assert isinstance(hash(made), int)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(made, name, 1.0)
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -30,6 +42,11 @@ def test_volume_holds_what_it_is_given():
         ({"mask": np.zeros((3, 3, 3), bool)}, "no voxel"),
         ({"box": [[0, 0, 0], [1, 1, 0]]}, "box"),
         ({"box": [[0, 0, 0], [1, 1, np.inf]]}, "box"),
+        ({"box": [[0, 0, 2], [1, 1, 1]]}, "box"),
+        ({"box": [[0, 0], [1, 1]]}, "box"),
+        ({"box": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]}, "box"),
+        ({"mask": np.ones((3, 3, 3, 3), bool)}, "mask"),
+        ({"plane": [1, 0, 0, 1, 1]}, "plane"),
         ({"box": [0, 0, 0, 1, 1, 1]}, "box"),
         ({"cell": 0}, "cell is 0"),
         ({"cell": -1}, "cell"),
@@ -49,9 +66,9 @@ def test_bad_volumes_are_refused(changes, word):
 def test_near_counts_the_low_side_and_not_the_high_one_which_is_twice_as_wide(axis):
     made = volume()
     low, high = made.box[0, axis] - 5, made.box[1, axis] + 10
-    points = np.tile(made.box.mean(0), (4, 1))
-    points[:, axis] = low, np.nextafter(low, -np.inf), high, np.nextafter(high, -np.inf)
-    assert made.near(points, 5).tolist() == [True, False, False, True]
+    points = np.tile(made.box.mean(0), (5, 1))
+    points[:, axis] = low, np.nextafter(low, -np.inf), high, np.nextafter(high, -np.inf), high + 1
+    assert made.near(points, 5).tolist() == [True, False, False, True, False]
 
 
 def test_observed_rounds_to_the_nearest_voxel_and_ties_to_even():
@@ -67,14 +84,15 @@ def test_observed_rounds_to_the_nearest_voxel_and_ties_to_even():
 
 
 def test_observed_leaves_out_what_is_beyond_the_mask_at_either_end():
-    made = volume()
+    made = volume(mask=np.ones((3, 4, 5), bool))
     inside = np.array([[9.1, 19.1, 29.1], [14.9, 26.9, 38.9], [9.0, 19.0, 29.0]])  # -0.5 rounds to 0
     assert made.observed(inside).tolist() == [True, True, True]
     for axis in range(3):
         low, high = np.array([10.0, 20, 30]), np.array([14.0, 26, 38])
         low[axis] -= 1.1
         high[axis] += 1.1
-        assert made.observed(np.stack([low, high])).tolist() == [False, False]
+        further = high + 9 * np.eye(3)[axis]
+        assert made.observed(np.stack([low, high, further])).tolist() == [False, False, False]
 
 
 def test_above_is_strict_and_scale_free():
@@ -113,6 +131,8 @@ def test_crop_takes_its_polygon_in_the_other_two_axes(axis, order):
     u, v, w = order
     corners = np.full((4, 3), 99.0)
     corners[:, [u, v]] = [[0, 0], [3, 0], [3, 1], [0, 1]]
+    for given in (corners, corners[:, [u, v]]):
+        np.testing.assert_array_equal(CropVolume(given, axis, 5, 6).polygon, corners[:, [u, v]])
     crop = CropVolume(corners, axis, 5, 6)
     assert crop.axis == axis.lower()
     assert crop.polygon.tolist() == [[0, 0], [3, 0], [3, 1], [0, 1]]
@@ -159,6 +179,7 @@ def test_crop_of_more_points_than_one_chunk():
         (SQUARE, "", 0, 1, "axis"),
         (SQUARE[:2], "z", 0, 1, "polygon"),
         ([1, 2, 3], "z", 0, 1, "polygon"),
+        (np.ones((3, 2, 2)), "z", 0, 1, "polygon"),
         ([[0, 0, 0, 0]] * 3, "z", 0, 1, "polygon"),
         ([[0, 0], [1, 0], [1, np.nan]], "z", 0, 1, "polygon"),
         (SQUARE, "z", 1, 0, "from 1 to 0"),

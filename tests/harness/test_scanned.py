@@ -73,6 +73,7 @@ def test_distances_of_the_cutoff_and_more_are_left_out_not_clipped():
     assert found.to_prediction.tolist() == [1]
     assert dtu(prediction, truth, EVERYWHERE, cutoff=20.1).to_truth.tolist() == [1, 20, pytest.approx(20)]
     assert dtu(prediction, truth, EVERYWHERE, cutoff=1.5).chamfer_l1_mean() == 1
+    assert dtu(truth + [0, 0, 0.5], truth, EVERYWHERE, cutoff=0.75).chamfer_l1_mean() == 0.5
     assert dtu(truth[:1], prediction, EVERYWHERE).to_prediction.tolist() == [1, pytest.approx(20)]
 
 
@@ -176,14 +177,14 @@ def test_tanks_crops_both_and_counts_what_is_left():
 
 
 def test_tanks_averages_both_clouds_by_voxels_of_half_the_tolerance_after_the_crop():
-    # voxels of 1 start half a unit below the least coordinate: 1 and 1.25 share one, 2 is alone
-    cloud = np.array([[1, 5, 5], [1.25, 5, 5], [2, 5, 5], [-3, 5, 5.0]])
+    # voxels of 1 start half a unit below the least coordinate: 1 and 1.4 share one, 2 is alone
+    cloud = np.array([[1, 5, 5], [1.4, 5, 5], [2, 5, 5], [-3, 5, 5.0]])
     truth = np.array([[1, 5, 5], [1.5, 5, 5.0]])
     found = tanks(cloud, truth, CROP, 2.0)
-    assert sorted(found.to_truth.tolist()) == [0.125, 0.5]
-    assert sorted(found.to_prediction.tolist()) == [0.125, 0.375]
+    assert sorted(found.to_truth.tolist()) == pytest.approx([0.2, 0.5])
+    assert sorted(found.to_prediction.tolist()) == pytest.approx([0.2, 0.3])
     again = tanks(truth, cloud, CROP, 2.0)
-    assert sorted(again.to_prediction.tolist()) == [0.125, 0.5]
+    assert sorted(again.to_prediction.tolist()) == pytest.approx([0.2, 0.5])
 
 
 def test_tanks_names_what_is_empty():

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -142,12 +143,18 @@ def test_functions_draw_on_meshes_as_asked():
     low, high = square(0.0), square(0.1)
     low.vertices[2] += [0.5, 0.2, 0.03]  # not in one plane, so that the ways and the normals differ
     drawn = surface.correspond(sample(high, 500, 7), sample(low, 500, 8))
+    first = surface.correspond(sample(high, 500, 0), sample(low, 500, 1))
     for name in PLAIN:
         measured = getattr(surface, name)(high, low, count=500, seed=7)
         assert measured == getattr(drawn, name)()
+        assert getattr(surface, name)(high, low, count=500) == getattr(first, name)() != measured
     for name in ("fscore", "precision", "recall", "mesh_completion"):
         assert getattr(surface, name)(high, low, 0.09, count=500, seed=7) == getattr(drawn, name)(0.09) != 0
+        assert getattr(surface, name)(high, low, 0.09, count=500) == getattr(first, name)(0.09)
+        assert getattr(first, name)(0.09) != getattr(drawn, name)(0.09)
     assert surface.mesh_accuracy(high, low, 0.3, points=99, count=500, seed=7) == drawn.mesh_accuracy(0.3, 99)
+    assert surface.mesh_accuracy(high, low, 0.3, points=99, count=500) == first.mesh_accuracy(0.3, 99)
+    assert surface.mesh_accuracy(high, low) == surface.correspond(high, low).mesh_accuracy(0.9, 1000)
     assert len(surface.correspond(high, low).to_truth) == surface.SAMPLES == 100_000
     low = square(0.0)
     mixed = surface.chamfer_points_sum(high, sample(low, 300, 1), count=500)
@@ -251,8 +258,17 @@ def test_iou():
         surface.iou(a & False, b & False)
     with pytest.raises(ContractBroken):
         surface.iou(a, b[:2])
-    with pytest.raises(ContractBroken):
-        surface.iou(a.astype(float), b)
+    for pair in ((a.astype(float), b), (a, b.astype(float)), (a, b.astype(np.uint8)), (a, b[None])):
+        with pytest.raises(ContractBroken, match="IoU of"):
+            surface.iou(*pair)
+
+
+def test_a_correspondence_does_not_change_and_is_compared_by_identity():
+    found, again = (surface.correspond(cloud(5, 0), cloud(6, 1)) for _ in range(2))
+    assert found == found
+    assert found != again
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.to_truth = found.to_prediction
 
 
 PAIRS = [(mesh, pair) for mesh in ("spot", "bunny", "fandisk") for pair in ("wobble", "scale103", "drop20")]
