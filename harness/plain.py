@@ -108,7 +108,9 @@ def _names(files: list[Path], folder: Path) -> tuple[str, ...]:
 
 def _surface_scene(path: Path, name: str) -> Scene:
     if path.suffix.lower() in (*IMAGES, *_UNREAD) and path.suffix.lower() not in CLOUDS:
-        raise Unsupported(f"{path} is one image.", "Name two folders, of renders and of true images, with one name each.")
+        raise Unsupported(
+            f"{path} is one image.", "Name two folders, of renders and of true images, with one name each."
+        )
     surface = read_surface(path)
     corners = surface.xyz if isinstance(surface, Points) else surface.vertices[np.unique(surface.faces)]
     if not len(corners):

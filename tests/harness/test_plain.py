@@ -272,18 +272,19 @@ def test_a_folder_with_mesh_ply_is_a_prediction_too(boxes, scored, nfbench, tmp_
     assert code == 2 and "There is no surface" in err and "nowhere.ply" in err
 
 
-def test_a_submission_stands_on_the_board_with_pictures(boxes, pair, nfbench):
-    runs = boxes / "runs"
-    for predictions, truth, chosen in ((boxes / "moved.obj", boxes / "truth.stl", "pytorch3d@1"), (*pair, "srn@1")):
-        arguments = ("--protocol", chosen, "--submit", "mine", "--runs", runs)
-        assert nfbench("score", predictions, truth, *arguments)[0] == 0
-        code, out, _ = nfbench("board", truth, "--runs", runs, "--as", "json")
-        (row,) = json.loads(out)
-        assert code == 0 and row["method"] == "mine" and row["rank"] == 1 and row["protocol"] == chosen
-    folders = find_records(runs)
-    assert {read_record(folder).task.name for folder in folders} == {"plain/truth"}
-    shown = sorted(path.name for folder in folders for path in (folder / "pictures" / "error").iterdir())
-    assert shown == ["mesh.ply.png", "v0.png", "v1.png", "v2.png"]
+@pytest.mark.parametrize("kind", ["images", "surface"])
+def test_a_submission_stands_on_the_board_with_pictures(boxes, pair, nfbench, kind):
+    truth = pair[1] if kind == "images" else boxes / "truth.stl"
+    predictions, chosen = (pair[0], "srn@1") if kind == "images" else (boxes / "moved.obj", "pytorch3d@1")
+    arguments = ("--protocol", chosen, "--submit", "mine", "--runs", boxes / "runs")
+    assert nfbench("score", predictions, truth, *arguments)[0] == 0
+    code, out, _ = nfbench("board", truth, "--runs", boxes / "runs", "--as", "json")
+    (row,) = json.loads(out)
+    assert code == 0 and row["method"] == "mine" and row["rank"] == 1 and row["protocol"] == chosen
+    (folder,) = find_records(boxes / "runs")
+    assert read_record(folder).task.name == "plain/truth" and read_record(folder).origin == "submitted"
+    shown = sorted(path.name for path in (folder / "pictures" / "error").iterdir())
+    assert shown == (["v0.png", "v1.png", "v2.png"] if kind == "images" else ["mesh.ply.png"])
 
 
 def test_a_protocol_is_asked_for_by_name_or_by_file(pair, nfbench, scored, tmp_path):
@@ -325,7 +326,7 @@ def test_what_plain_truth_cannot_be_asked(pair, nfbench, arguments, words):
 
 def test_an_empty_true_surface_is_named(tmp_path):
     np.save(tmp_path / "none.npy", np.zeros((0, 3), np.float32))
-    with pytest.raises(DataCorrupt, match="none.npy: the true surface is empty"):
+    with pytest.raises(DataCorrupt, match=r"none\.npy: the true surface is empty"):
         plain_task(tmp_path / "none.npy", "1").test[0].open()
 
 
