@@ -34,7 +34,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def _items_in(folder: Path) -> list[Path]:
-    """The images right in a folder, by name, and what stands in the place of one: another kind, a folder, a dead link."""
+    """The images right in a folder, and what stands in the place of one: another kind, a folder, a dead link."""
     there = sorted(path for path in folder.iterdir() if path.name[0] != ".")
     images = [path for path in there if path.suffix.lower() in IMAGES]
     known = {_item(path) for path in images}

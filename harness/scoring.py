@@ -149,10 +149,10 @@ def _columns(protocol: Protocol, section: str) -> Iterable[str]:
 
 def _there(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Item to file for the PNGs and the mesh in a folder of predictions, and the names of what else lies there."""
-    there = sorted(folder.iterdir()) if folder.is_dir() else []
-    there = [path for path in there if not path.name.startswith(".")]
-    items = {path.name.removesuffix(".png"): path for path in there if path.suffix == ".png" or path.name == MESH}
-    return items, [path.name for path in there if path.is_file() and path not in items.values()]
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [path for path in files if path.is_file() and not path.name.startswith(".")]
+    items = {path.name.removesuffix(".png"): path for path in files if path.suffix == ".png" or path.name == MESH}
+    return items, [path.name for path in files if path not in items.values()]
 
 
 def _take_stock(

@@ -39,15 +39,15 @@ class Part:
     """The predictions of one scene: where they lie, and the sections that the method cannot answer.
 
     Attributes:
-        files: item to its file, where items are not found by their names in the folder: for plain truth.
         record: of the run that made them.
+        files: item to its file, where items are not found by their names in the folder: for plain truth.
     """
 
     ref: SceneRef
     folder: Path
     unsupported: tuple[str, ...] = ()
-    files: Mapping[str, Path] | None = None
     record: Record | None = None
+    files: Mapping[str, Path] | None = None
 
 
 @dataclass
