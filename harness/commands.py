@@ -50,6 +50,11 @@ def run_methods(
     own = settings_by_method(specs, preset, dict(_setting(text) for text in settings))
     allowed = Budget.parse(budget) if budget else Budget()
     task = find_task(task_name, format).every(test_every)
+    if task.plain is not None:
+        raise NfbenchError(
+            f"{task_name} is plain truth, which gives a method nothing to learn from.",
+            f"Score predictions with it: nfbench score PREDICTIONS {task_name} --protocol ID.",
+        )
     chosen = find_protocol(protocol or task.protocol)
     check_writable(runs)
     where = choose_device(device)
@@ -182,7 +187,8 @@ def score_predictions(
         NfbenchError: something is missing (and `partial` is not asked for) or is not what it should be.
     """
     check_weights(lpips_weights)
-    task, parts = locate(predictions, find_task(task_name, format).every(test_every))
+    asked = find_task(task_name, format).every(test_every)
+    task, parts = locate(predictions, asked)
     if not (protocol or task.protocol):
         raise NfbenchError(
             f"{task_name} is plain truth, which belongs to no protocol.",
@@ -210,6 +216,8 @@ def score_predictions(
             progress=lambda scene, fraction: watcher.progress(f"score {scene}", fraction, {}),
             after=after,
         )
+    if asked.protocol not in ("", chosen.id):
+        result.warnings.insert(0, f"{chosen.id} is not the task's own protocol, {asked.protocol}.")
     if as_json:
         print(dumps(result.as_json()))
     else:
@@ -225,13 +233,14 @@ def _device(asked: str, protocol: Protocol) -> str:
 def _print_scores(result: Submission) -> None:
     data = result.as_json()
     lost = [*result.missing, *result.failed]
-    print(f"{data['task']} under {data['protocol']}: {result.expected - len(lost)} of {result.expected} items")
+    print(f"{data['task']} under {data['protocol']}: {result.expected - len(lost)} of {result.expected} items measured")
     for name, column in data["scores"].items():
         arrow = "higher" if column["better"] == "higher" else "lower"
         unit = "" if column["unit"] == "1" else f" {column['unit']}"
         declared = lost and column["penalised"] is not None
         penalised = f"; {column['penalised']:.6g} with the penalty for what is lost" if declared else ""
-        print(f"  {name:<20} {column['mean']:.6g}{unit}  ({arrow} is better, {len(column['items'])} items{penalised})")
+        items = f"{len(column['items'])} item{'' if len(column['items']) == 1 else 's'}"
+        print(f"  {name:<20} {column['mean']:.6g}{unit}  ({arrow} is better, {items}{penalised})")
     for name, why in data["unmeasured"].items():
         print(f"  {name:<20} not measured: {why}")
     if result.task.plain is not None and any(result.protocol.metric(c).section == "surface" for c in data["scores"]):
@@ -242,6 +251,8 @@ def _print_scores(result: Submission) -> None:
         print(f"  not ranked: {counts}: {', '.join(lost[:_NAMED])}{more}")
         for item, why in list(result.failed.items())[:_NAMED]:
             print(f"  {item}: {why}")
+    for warning in result.warnings:
+        print(f"  warning: {warning}")
 
 
 def show_board(task: str | None, runs: Path, form: str, output: Path | None) -> None:
@@ -253,7 +264,7 @@ def show_board(task: str | None, runs: Path, form: str, output: Path | None) -> 
     forms = ("text", "markdown", "latex", "csv", "json", "html")
     if form not in forms:
         raise NotFound(f"--as {form!r} is not a form of the board.", did_you_mean(form, forms, "forms"))
-    if task is not None and task not in registry().tasks and Path(task).is_dir():
+    if task is not None and task not in registry().tasks and Path(task).exists():
         task = find_task(task).name
     boards = resolve("nfbench.leaderboards.board:read_boards")(runs, task)
     if form == "html":

@@ -15,6 +15,8 @@ from nfbench.harness.registry import FormatSpec, find, registry, resolve
 from nfbench.harness.scene import Scene, Views
 from nfbench.harness.task import SceneRef, Task
 
+_NAME_ONE = "Name a registered task (nfbench list tasks), a folder, or a mesh or point cloud."
+
 
 class Loader(Protocol):
     """What the module of a format offers.
@@ -60,13 +62,16 @@ def detect(path: Path, format: str | None = None) -> tuple[FormatSpec, list[Path
         NfbenchError: more than one format fits, and `format` does not say which.
     """
     if not path.exists():
-        raise DataMissing(f"There is no folder {path}.", "Name a registered task (nfbench list tasks) or a folder.")
+        raise DataMissing(f"There is no folder or file {path}.", _NAME_ONE)
     shelf = registry().formats
     specs = [find(shelf, format, "format")] if format else list(shelf.values())
     fitting = [(spec, scenes) for spec in specs if (scenes := _scenes(loader(spec), path))]
     if not fitting:
         expected = "; ".join(f"{spec.name}: {spec.summary}" for spec in specs)
-        raise DataMissing(f"{path} is of no known format, and neither is a folder in it.", f"Known: {expected}")
+        if is_plain(path):
+            expected += f". As plain truth: nfbench score PREDICTIONS {path} --protocol ID"
+        what = "" if path.is_file() else ", and neither is a folder in it"
+        raise DataMissing(f"{path} is of no known format{what}.", f"Known: {expected}.")
     if len(fitting) > 1:
         names = ", ".join(spec.name for spec, _ in fitting)
         raise NfbenchError(f"{path} could be {names}.", "Say which with --format.")
@@ -163,5 +168,5 @@ def task(name: str, format: str | None = None) -> Task:
     if path.exists():
         return task_from_path(path, format)
     if name.startswith((".", "/", "~")) or format:
-        raise DataMissing(f"There is no folder {name}.", "Name a registered task (nfbench list tasks) or a folder.")
-    raise NotFound(f"There is no task or folder {name!r}.", did_you_mean(name, registry().tasks, "tasks"))
+        raise DataMissing(f"There is no folder or file {name}.", _NAME_ONE)
+    raise NotFound(f"There is no task, folder or file {name!r}.", did_you_mean(name, registry().tasks, "tasks"))

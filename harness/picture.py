@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nfbench.harness.errors import NfbenchError
 from nfbench.harness.image_scores import truth_image
+from nfbench.harness.imagefile import read_image
 from nfbench.harness.mesh import sample
-from nfbench.harness.png import read_png, write_png
+from nfbench.harness.png import write_png
 from nfbench.harness.prediction import MESH, measured_views
 from nfbench.harness.protocol import Protocol
 from nfbench.harness.scene import Image, Mesh, Points, Scene
@@ -24,20 +28,50 @@ _EYE = np.array([0.55, -0.75, 0.36])  # from the front right, a little above
 _LIGHT = np.array([0.35, -0.6, 0.72])
 
 
-def write_pictures(folder: Path, predictions: Path, scene: Scene, protocol: Protocol) -> None:
-    """Write `pictures/`, `pictures/truth/` and `pictures/error/` into `folder` for the items that were predicted."""
+def write_pictures(
+    folder: Path, predictions: Path, scene: Scene, protocol: Protocol, files: Mapping[str, Path] | None = None
+) -> None:
+    """Write `pictures/`, `pictures/truth/` and `pictures/error/` into `folder` for the items that can be shown.
+
+    Args:
+        folder: of the run.
+        predictions: the folder with the predictions.
+        scene: with its truth.
+        protocol: which says what is measured.
+        files: item to its file, in place of the names in `predictions`.
+    """
+    shutil.rmtree(folder / "pictures", ignore_errors=True)  # those of an earlier submission under this name
     for sub in ("", "truth", "error"):
         (folder / "pictures" / sub).mkdir(parents=True, exist_ok=True)
     views = measured_views(scene, protocol)
     if protocol.image is not None and views is not None:
         for index in np.unique(np.linspace(0, len(views) - 1, VIEWS).astype(int)).tolist():
             name = views.names[index]
-            if (predictions / f"{name}.png").exists():
-                prediction = read_png(predictions / f"{name}.png")[:, :, :3]
-                _write(folder, name, prediction, truth_image(views, index, protocol.image.background))
-    if protocol.surface is not None and scene.surface is not None and (predictions / MESH).exists():
-        prediction = shaded(read_surface(predictions / MESH), scene.box)
-        _write(folder, MESH, prediction, shaded(scene.surface, scene.box))
+            file = predictions / f"{name}.png" if files is None else files.get(name)
+            if file is not None and file.exists():
+                _show_image(folder, name, file, truth_image(views, index, protocol.image.background))
+    if protocol.surface is not None and scene.surface is not None:
+        file = predictions / MESH if files is None else files.get(MESH)
+        if file is not None and file.exists():
+            _show_surface(folder, file, scene)
+
+
+def _show_image(folder: Path, name: str, file: Path, truth: Image) -> None:
+    try:
+        prediction = read_image(file)[:, :, :3]
+    except NfbenchError:  # a failed item: scoring has told why
+        return
+    if prediction.shape == truth.shape:
+        _write(folder, name, prediction, truth)
+
+
+def _show_surface(folder: Path, file: Path, scene: Scene) -> None:
+    assert scene.surface is not None
+    try:
+        prediction = read_surface(file)
+    except NfbenchError:
+        return
+    _write(folder, MESH, shaded(prediction, scene.box), shaded(scene.surface, scene.box))
 
 
 def _write(folder: Path, name: str, prediction: Image, truth: Image) -> None:

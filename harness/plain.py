@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from nfbench.harness.camera import Cameras
-from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.imagefile import ENDINGS as IMAGES
 from nfbench.harness.imagefile import image_size, read_image
+from nfbench.harness.meshfile import CLOUDS
 from nfbench.harness.prediction import MESH
 from nfbench.harness.scene import Given, Points, Scene, Views
 from nfbench.harness.surfacefile import read_surface
 from nfbench.harness.task import SceneRef, Task
 
+# endings of images that are not read; a file that has one is told of where it stands in the place of an item
+_UNREAD = (".apng", ".avif", ".exr", ".gif", ".hdr", ".heic", ".jp2", ".npy", ".pfm", ".pgm", ".ppm", ".tga")
 _ANYWHERE = np.array([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]], np.float32)  # images alone have no place in space
 
 
@@ -27,6 +31,19 @@ def is_plain(path: Path) -> bool:
 def images_in(folder: Path) -> list[Path]:
     """The image files right in a folder, by name."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES and p.is_file() and p.name[0] != ".")
+
+
+def _items_in(folder: Path) -> list[Path]:
+    """The images right in a folder, and what stands in the place of one: another kind, a folder, a dead link."""
+    there = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    images = [path for path in there if path.suffix.lower() in IMAGES]
+    known = {_item(path) for path in images}
+    return images + [path for path in there if path.suffix.lower() in _UNREAD and _item(path) not in known]
+
+
+def _item(file: Path) -> str:
+    """The name of the item in a file; composed, since some file systems give letters and accents apart."""
+    return unicodedata.normalize("NFC", file.stem)
 
 
 def plain_task(path: Path, version: str) -> Task:
@@ -53,8 +70,9 @@ def plain_predictions(predictions: Path, truth: Path) -> dict[str, Path]:
     if truth.is_file():
         return {MESH: _one_surface(predictions)}
     if not predictions.is_dir():
-        raise DataMissing(f"There is no folder {predictions}.", "The truth is a folder of images: name one of renders.")
-    found = images_in(predictions)
+        what = "is a file, not a folder" if predictions.exists() else "is not there"
+        raise DataMissing(f"{predictions} {what}.", "The truth is a folder of images: name the folder of the renders.")
+    found = _items_in(predictions)
     names = _names(found, predictions)
     return dict(zip(names, found, strict=True))
 
@@ -65,13 +83,13 @@ def _one_surface(predictions: Path) -> Path:
     if (predictions / MESH).is_file():
         return predictions / MESH
     raise DataMissing(
-        f"There is no mesh {predictions if not predictions.is_dir() else predictions / MESH}.",
+        f"There is no surface {predictions if not predictions.is_dir() else predictions / MESH}.",
         f"The truth is one surface: name the predicted one, or a folder with {MESH}.",
     )
 
 
 def _image_scene(folder: Path, name: str) -> Scene:
-    files = images_in(folder)
+    files = _items_in(folder)
     sizes = np.array([image_size(file) for file in files], np.int32)
     pose, lens = np.eye(3, 4, dtype=np.float32), np.eye(3, dtype=np.float32)
     cameras = Cameras(np.tile(pose, (len(files), 1, 1)), np.tile(lens, (len(files), 1, 1)), sizes)
@@ -80,15 +98,19 @@ def _image_scene(folder: Path, name: str) -> Scene:
 
 
 def _names(files: list[Path], folder: Path) -> tuple[str, ...]:
-    counts = Counter(file.stem for file in files)
-    for stem, count in counts.items():
+    names = tuple(_item(file) for file in files)
+    for name, count in Counter(names).items():
         if count > 1:
-            both = ", ".join(file.name for file in files if file.stem == stem)
+            both = ", ".join(file.name for file in files if _item(file) == name)
             raise DataCorrupt(f"{folder} holds {both}: images are told apart by name.", "Leave one of them.")
-    return tuple(file.stem for file in files)
+    return names
 
 
 def _surface_scene(path: Path, name: str) -> Scene:
+    if path.suffix.lower() in (*IMAGES, *_UNREAD) and path.suffix.lower() not in CLOUDS:
+        raise Unsupported(
+            f"{path} is one image.", "Name two folders, of renders and of true images, with one name each."
+        )
     surface = read_surface(path)
     corners = surface.xyz if isinstance(surface, Points) else surface.vertices[np.unique(surface.faces)]
     if not len(corners):

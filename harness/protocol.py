@@ -186,7 +186,9 @@ def read_protocol(path: Path) -> Protocol:
     try:
         data = tomllib.loads(path.read_text())
         read = Protocol.model_validate(data)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ContractBroken(f"{path} cannot be read: {error.strerror}.", "Name the file of a protocol.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ContractBroken(f"{path}: {error}.") from error
     except ValidationError as error:
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo before what it leaves out

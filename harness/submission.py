@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from nfbench.harness import provenance
 from nfbench.harness.errors import DataMissing, NfbenchError
+from nfbench.harness.imagefile import ENDINGS as IMAGES
 from nfbench.harness.picture import write_pictures
 from nfbench.harness.plain import plain_predictions
 from nfbench.harness.prediction import MESH, on_background, sections
@@ -29,18 +31,22 @@ from nfbench.harness.scene import Scene
 from nfbench.harness.scoring import Scores, items_in, score
 from nfbench.harness.task import SceneRef, Task
 
+_SAME = 1e-4  # by how much the same score may differ between machines, LPIPS on a GPU and on a CPU most
+
 
 @dataclass(frozen=True)
 class Part:
     """The predictions of one scene: where they lie, and the sections that the method cannot answer.
 
     Attributes:
+        record: of the run that made them.
         files: item to its file, where items are not found by their names in the folder: for plain truth.
     """
 
     ref: SceneRef
     folder: Path
     unsupported: tuple[str, ...] = ()
+    record: Record | None = None
     files: Mapping[str, Path] | None = None
 
     def located(self) -> dict[str, Path]:
@@ -50,11 +56,12 @@ class Part:
 
 @dataclass
 class Submission:
-    """Scored predictions: scene name to scores."""
+    """Scored predictions: scene name to scores, and what the reader of them is to be warned of."""
 
     task: Task
     protocol: Protocol
     scores: dict[str, Scores] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def expected(self) -> int:
@@ -103,6 +110,7 @@ class Submission:
             "scores": columns,
             "unmeasured": self.unmeasured(),
             "facts": {scene: s.facts for scene, s in self.scores.items() if s.facts},
+            "warnings": self.warnings,
         }
 
     def _penalised(self, column: str, found: Sequence[Score], empty: int) -> float | None:
@@ -131,8 +139,15 @@ def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
     """
     if task.plain is not None:
         return task, [Part(task.test[0], predictions, files=plain_predictions(predictions, task.plain))]
+    if predictions.is_file() and predictions.suffix.lower() in IMAGES:
+        raise DataMissing(f"{predictions} is one image.", "Name the folder that holds one for every view.")
     if predictions.is_file() and len(task.test) == 1:
         return task, [Part(task.test[0], predictions.parent, files={MESH: predictions})]
+    if predictions.is_file():
+        raise DataMissing(
+            f"{predictions} is one file, and {task.name} has {len(task.test)} scenes.",
+            "Name the folder that holds one folder of predictions a scene.",
+        )
     if not predictions.is_dir():
         raise DataMissing(f"There is no folder {predictions}.", "Name the folder with the predictions.")
     if (predictions / FILE).exists():
@@ -143,7 +158,7 @@ def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
         if every and task.name == name:
             task = task.every(int(every))
         task = replace(task.only([record.scene]), protocol=record.protocol)
-        return task, [Part(task.test[0], predictions / "predictions", tuple(record.unsupported))]
+        return task, [Part(task.test[0], predictions / "predictions", tuple(record.unsupported), record=record)]
     if len(task.test) == 1 and not (predictions / task.test[0].name).is_dir():
         return task, [Part(task.test[0], predictions)]
     return task, [Part(ref, predictions / ref.name) for ref in task.test]
@@ -179,8 +194,42 @@ def score_parts(
             lpips_weights=lpips_weights,
             progress=report,
         )
+        if part.record is not None:
+            result.warnings += _changes(part.record, result.scores[part.ref.name], task, protocol)
         after(part, scene, result.scores[part.ref.name])
     return result
+
+
+def _changes(record: Record, scores: Scores, task: Task, protocol: Protocol) -> list[str]:
+    """What differs between a run as it was recorded and as it is found, a sentence each.
+
+    The hashes are over what was compared, so that they tell only where the same items were, under the same protocol.
+    """
+    run = f"The run of {record.method.name} on {record.scene}"
+    found = []
+    if record.task.version != task.version:
+        found.append(
+            f"{run} was recorded with version {record.task.version} of the data; this is version {task.version}."
+        )
+    if record.status != "ok" or record.protocol != protocol.id:
+        return found
+    if (set(record.missing), set(record.failed)) != (set(scores.missing), set(scores.failed)):
+        return [*found, f"{run} was recorded with other items than are there now: its predictions have changed since."]
+    for side in ("predictions", "truth"):
+        if side in record.hashes and record.hashes[side] != scores.hashes[side]:
+            verb = "have" if side == "predictions" else "has"
+            found.append(f"{run}: its {side} {verb} changed since it was recorded; what is told here is of the files.")
+    return found or _other_scores(run, record, scores.summary(protocol))
+
+
+def _other_scores(run: str, record: Record, now: Mapping[str, Score]) -> list[str]:
+    """The columns whose recorded mean is not what the same files give."""
+    return [
+        f"{run}: its record says {column} {record.scores[column].mean:.6g}, its files give {score.mean:.6g}."
+        for column, score in now.items()
+        if column in record.scores
+        and not math.isclose(record.scores[column].mean, score.mean, rel_tol=_SAME, abs_tol=_SAME)
+    ]
 
 
 def keep(name: str, part: Part, scene: Scene, scores: Scores, task: Task, protocol: Protocol, runs: Path) -> Path:
@@ -211,5 +260,5 @@ def keep(name: str, part: Part, scene: Scene, scores: Scores, task: Task, protoc
     )
     folder = run_folder(runs, task.name, name, part.ref.name, 0, entry.hash)
     write_record(folder, record, scores.items)
-    write_pictures(folder, part.folder, scene, protocol)
+    write_pictures(folder, part.folder, scene, protocol, part.files)
     return folder

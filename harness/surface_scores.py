@@ -138,6 +138,7 @@ def _compare(
     prediction: Mesh | Points, truth: Points, scene: Scene, section: SurfaceSection
 ) -> surfaces.Correspondence:
     """The nearest neighbours that count."""
+    _check_scan(prediction, scene, section)
     if isinstance(prediction, Mesh) and section.drawing == "area":
         prediction = meshes.sample(prediction, section.samples or 0, section.seed)
     if section.drawing == "area" and section.within == "everywhere":
@@ -145,15 +146,35 @@ def _compare(
     from nfbench.harness import scanned
 
     points = _drawn(prediction, section, section.seed)
-    if section.within == "observed":
-        if not isinstance(scene.scan, ObservedVolume):
-            raise _no_scan(scene, "an observed volume (ObsMask)")
+    if isinstance(scene.scan, ObservedVolume) and section.within == "observed":
         return scanned.dtu(points, truth.xyz, scene.scan, cutoff=section.cutoff or scanned.CUTOFF)
-    if section.within == "crop":
-        if not isinstance(scene.scan, CropVolume) or scene.tolerance is None:
-            raise _no_scan(scene, "a crop and a tolerance")
+    if isinstance(scene.scan, CropVolume) and section.within == "crop" and scene.tolerance is not None:
         return scanned.tanks(points, truth.xyz, scene.scan, scene.tolerance)
     return surfaces.correspond(Points(points.astype(np.float32)), truth)
+
+
+def _check_scan(prediction: Mesh | Points, scene: Scene, section: SurfaceSection) -> None:
+    """Refuse, before points are drawn, what no number of them could be judged by: a mesh in metres takes minutes."""
+    from nfbench.harness import scanned
+
+    if section.within == "crop" and not (isinstance(scene.scan, CropVolume) and scene.tolerance is not None):
+        raise _no_scan(scene, "a crop and a tolerance")
+    if section.within != "observed":
+        return
+    if not isinstance(scene.scan, ObservedVolume):
+        raise _no_scan(scene, "an observed volume (ObsMask)")
+    corners = prediction.xyz if isinstance(prediction, Points) else prediction.vertices
+    low, high = corners.min(0), corners.max(0)
+    box = scene.scan.box + np.array([[-scanned.PATCH], [2 * scanned.PATCH]])
+    if (high < box[0]).any() or (low >= box[1]).any():
+        raise ContractBroken(
+            f"The prediction spans {_span(low, high)} and lies outside of what is judged, {_span(*box)}.",
+            "Check that it is in the millimetres and the frame of the scan (apply scale_mat).",
+        )
+
+
+def _span(low: NDArray[np.floating], high: NDArray[np.floating]) -> str:
+    return " x ".join(f"[{a:.4g}, {b:.4g}]" for a, b in zip(low, high, strict=True))
 
 
 def _no_scan(scene: Scene, what: str) -> DataMissing:

@@ -55,6 +55,8 @@ class Task:
             raise NfbenchError(f"--test-every {n}: it must be 1 or more.", "1 is the full task, 8 an eighth of it.")
         if n == 1:
             return self
+        if self.plain is not None:
+            raise NfbenchError(f"{self.name} is plain truth, which is scored whole.", "Leave out --test-every.")
         test = tuple(_fewer_views(ref, n) for ref in self.test) if "views" in self.given else self.test[::n]
         return replace(self, name=f"{self.name}+every{n}", test=test)
 

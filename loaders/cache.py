@@ -6,7 +6,6 @@ writers write the same. A damaged file is made again, and where nothing can be w
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
