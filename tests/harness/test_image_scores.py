@@ -132,6 +132,8 @@ def test_masked_columns_count_the_masked_pixels(tmp_path, alex, device):
     assert one.values["whole_lpips"] == pytest.approx(float(image.lpips(*pair, weights=alex)), **near)
     assert one.values["older"] == pytest.approx(float(image.lpips(*pair, weights=alex, version="0.0")), **near)
     assert len({round(value, 6) for value in one.values.values()}) == len(columns)
+    kept = (tmp_path / "cache" / "nfbench" / "features").exists()
+    assert kept == (device == "cpu"), "a GPU computes features faster than a disk reads them"
 
 
 def test_masks_are_asked_for_by_masked_columns_alone(tmp_path):
