@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -223,3 +224,10 @@ def test_threads_and_waiting_images_are_bounded(monkeypatch, cores, threads):
     assert pool.submitted == 2 * threads + 2
     assert list(squares) == [i * i for i in range(2, 100)]
     assert pool._shutdown
+
+
+def test_what_threads_hand_on_does_not_change():
+    pair = image_scores._Pair("a", np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 3), np.uint8), None)
+    for one in (pair, image_scores.Measured("a", {}, b"", b"")):
+        with pytest.raises(FrozenInstanceError):
+            one.name = "b"
