@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -132,6 +133,8 @@ def test_masked_columns_count_the_masked_pixels(tmp_path, alex, device):
     assert one.values["whole_lpips"] == pytest.approx(float(image.lpips(*pair, weights=alex)), **near)
     assert one.values["older"] == pytest.approx(float(image.lpips(*pair, weights=alex, version="0.0")), **near)
     assert len({round(value, 6) for value in one.values.values()}) == len(columns)
+    kept = (tmp_path / "cache" / "nfbench" / "features").exists()
+    assert kept == (device == "cpu"), "a GPU computes features faster than a disk reads them"
 
 
 def test_masks_are_asked_for_by_masked_columns_alone(tmp_path):
@@ -221,3 +224,10 @@ def test_threads_and_waiting_images_are_bounded(monkeypatch, cores, threads):
     assert pool.submitted == 2 * threads + 2
     assert list(squares) == [i * i for i in range(2, 100)]
     assert pool._shutdown
+
+
+def test_what_threads_hand_on_does_not_change():
+    pair = image_scores._Pair("a", np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 3), np.uint8), None)
+    for one in (pair, image_scores.Measured("a", {}, b"", b"")):
+        with pytest.raises(FrozenInstanceError):
+            one.name = "b"

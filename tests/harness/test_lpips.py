@@ -155,6 +155,7 @@ def test_features_have_unit_length(trunk):
         assert ((lengths - 1).abs().minimum(lengths) < 1e-5).all()
 
 
+@pytest.mark.filterwarnings("error")  # torch enlarges what is too small for a result, with a warning
 def test_large_images_are_compared_block_by_block(alex, monkeypatch):
     model, _ = alex
     prediction, truth = pair((70, 90, 3))
