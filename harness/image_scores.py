@@ -189,9 +189,8 @@ def _on_gpu(column: Psnr | Ssim | MsSsim, device: str) -> Measure | None:
 
 def _of_pixels(column: Psnr | Ssim | MsSsim) -> Measure:
     if isinstance(column, Ssim):
-        free = {"size": column.size, "sigma": column.sigma, "covariance": column.covariance}
-        choices = {"variant": column.variant, **(free if column.variant == "gaussian" else {})}
-        return lambda prediction, truth, mask: float(images.ssim(prediction, truth, mask=mask, **choices))  # type: ignore[arg-type]
+        choices = column.model_dump(include={"variant", "size", "sigma", "covariance"})
+        return lambda prediction, truth, mask: float(images.ssim(prediction, truth, mask=mask, **choices))
     if isinstance(column, MsSsim):
         return lambda prediction, truth, mask: float(images.ms_ssim(prediction, truth, mask=mask))
     return lambda prediction, truth, mask: float(images.psnr(prediction, truth, mask=mask))
