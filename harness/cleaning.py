@@ -40,7 +40,7 @@ def largest_component(mesh: Mesh, by: Measure = "area") -> Mesh:
     pairs = _adjacent(_merged(mesh))
     graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (len(mesh.faces),) * 2)
     component = connected_components(graph, directed=False)[1]
-    sizes = np.bincount(component, _areas(mesh) if by == "area" else None)
+    sizes = np.bincount(component, _doubled_areas(mesh) if by == "area" else None)
     largest = sizes[component] == sizes.max()
     faces = mesh.faces[component == component[np.argmax(largest)]]
     used = np.zeros(len(mesh.vertices), np.bool_)
@@ -151,7 +151,7 @@ def _adjacent(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     return pairs
 
 
-def _areas(mesh: Mesh) -> NDArray[np.float64]:
+def _doubled_areas(mesh: Mesh) -> NDArray[np.float64]:
     first, second, third = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
-    areas: NDArray[np.float64] = np.linalg.norm(np.cross(second - first, third - first), axis=1) / 2
-    return areas
+    doubled: NDArray[np.float64] = np.linalg.norm(np.cross(second - first, third - first), axis=1)
+    return doubled

@@ -302,3 +302,24 @@ def test_fields_that_break_their_contract():
         dirichlet_energy(lambda x: x, BOX, 10)
     with pytest.raises(ContractBroken, match=r"nan at .* of 10 points"):
         dirichlet_energy(lambda x: np.full(len(x), np.nan), BOX, 10)
+
+
+def test_one_bad_value_is_told_with_its_place():
+    def field(xyz):
+        return np.where(np.arange(len(xyz)) == 4, np.inf, 0.0)
+
+    with pytest.raises(ContractBroken, match=r"inf at \[.*\] \(1 of 10 points\)"):
+        dirichlet_energy(field, BOX, 10)
+
+
+@pytest.mark.parametrize("face", [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+def test_faces_of_two_corners_count_for_nothing_whichever_is_doubled(face):
+    found = diagnose(Mesh(cube().vertices, np.concatenate([cube().faces, [face]])))
+    assert (found.watertight, found.euler, found.genus, found.degenerate_faces) == (True, 2, 0, 1)
+
+
+def test_faces_of_equal_sums_are_no_duplicates():
+    corners = np.random.default_rng(0).random((6, 3))
+    faces = np.array([[0, 3, 5], [1, 2, 5], [0, 4, 5], [1, 3, 5], [2, 3, 4]])
+    assert diagnose(Mesh(corners, faces)).duplicate_faces == 0
+    assert diagnose(Mesh(corners, np.concatenate([faces, faces[1:2, ::-1]]))).duplicate_faces == 1

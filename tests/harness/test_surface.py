@@ -244,8 +244,9 @@ def test_missing_normals_and_points():
         surface.correspond(none, full)
     with pytest.raises(DataMissing, match="true surface is empty"):
         surface.correspond(full, none)
-    with pytest.raises(NfbenchError, match="radius"):
-        surface.correspond(full, full).fscore(0)
+    for radius in (0, -0.5, np.nan):
+        with pytest.raises(NfbenchError, match="radius"):
+            surface.correspond(full, full).fscore(radius)
     flat = Points(full.xyz, np.zeros((5, 3)))
     assert surface.correspond(flat, full).normal_consistency() == 0
 
