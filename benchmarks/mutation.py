@@ -117,7 +117,11 @@ def mutants(source: str) -> tuple[list[Mutant], int]:
             continue
         for occurrence in itertools.count():
             visitor = MutationVisitor(occurrence, get_operator(name)())
-            mutated: str = visitor.walk(pickle.loads(tree)).get_code()
+            try:
+                mutated: str = visitor.walk(pickle.loads(tree)).get_code()
+            except AttributeError:  # cosmic-ray's ExceptionReplacer knows no dotted names
+                incompetent += 1
+                break
             if not visitor.mutation_applied:
                 break
             try:
