@@ -105,9 +105,9 @@ def check_poses(c2w: NDArray[np.floating], names: Sequence[str]) -> None:
     turns: NDArray[np.float64] = poses[:, :3, :3]
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).reshape(len(turns), 9)
-        skewed = (off > _ROTATION_TOLERANCE).any(1)
+        skewed: NDArray[np.bool_] = np.asarray((off > _ROTATION_TOLERANCE).any(1))
         determinant = np.atleast_1d(np.linalg.det(turns))
-    finite = np.isfinite(poses).all((1, 2))
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(poses).all((1, 2)))
     bad = np.flatnonzero(~finite | skewed | (determinant < 0))
     if not len(bad):
         return
