@@ -42,10 +42,10 @@ def reach(lens: Float64, fisheye: bool) -> float:
 
 
 def _first_root(coefficients: Float64) -> float:
-    """The square root of the smallest positive root of a polynomial, lowest power first; inf where there is none."""
-    roots = np.roots(np.trim_zeros(coefficients, "b")[::-1])
-    real = roots.real[(np.abs(roots.imag) <= 1e-9 * np.abs(roots)) & (roots.real > 0)]
-    return math.sqrt(real.min()) if len(real) else math.inf
+    """The square root of the smallest positive root of a polynomial, lowest power first, 1; inf where there is none."""
+    inverse = np.roots(coefficients)  # of the same polynomial in 1 / u, whose first coefficient is never too small
+    real = inverse.real[(np.abs(inverse.imag) <= 1e-9 * np.abs(inverse)) & (inverse.real > 0)]
+    return 1 / math.sqrt(real.max()) if len(real) else math.inf
 
 
 def distort(directions: Float64, lens: Float64, fisheye: bool) -> Float64:

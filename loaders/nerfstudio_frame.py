@@ -40,6 +40,7 @@ def own(data: Mapping[str, Any], frame: Mapping[str, Any], label: str) -> dict[s
 
 
 def number(source: Mapping[str, Any], key: str, label: str, default: float) -> float:
+    """The number of a key, finite; `default` without it."""
     value = source.get(key, default)
     if type(value) not in (int, float) or not abs(value) < _LARGEST:
         raise DataCorrupt(f"{label}: {key} is {value!r}, not a finite number.", "Mend it, or download the file again.")
@@ -105,6 +106,7 @@ def matrix(value: object, label: str) -> list[list[float]]:
 
 
 def near_far(frame: Mapping[str, Any], label: str) -> tuple[float, float] | None:
+    """Near and far of a frame in scene units, None where it has neither."""
     if "near" not in frame and "far" not in frame:
         return None
     near, far = number(frame, "near", label, -1.0), number(frame, "far", label, -1.0)
