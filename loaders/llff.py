@@ -125,13 +125,11 @@ def _rows(folder: Path) -> NDArray[np.float64]:
     path = folder / _FILE
     if not path.is_file():
         raise DataMissing(f"There is no {path}.", "LLFF's imgs2poses.py makes it of a COLMAP model.")
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the header may declare what is not there
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError) as error:
-        raise DataCorrupt(f"{path} cannot be read as NPY: {error}", "Fetch it again.") from None
-    if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f" or rows.ndim != 2 or rows.shape[1] != _COLUMNS:
-        what = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else "several arrays"
-        raise DataCorrupt(f"{path} holds {what}, not floating-point (N, {_COLUMNS}).", "Fetch it again.")
+    rows = photographs.mapped_array(path)
+    if rows.dtype.kind != "f" or rows.ndim != 2 or rows.shape[1] != _COLUMNS:
+        raise DataCorrupt(
+            f"{path} holds {rows.dtype} {rows.shape}, not floating-point (N, {_COLUMNS}).", "Fetch it again."
+        )
     if not len(rows):
         raise DataCorrupt(f"{path} has no rows.", "Fetch it again.")
     values = np.asarray(rows, np.float64)

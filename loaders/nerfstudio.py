@@ -284,16 +284,14 @@ def _cameras(
 def _read_depth(path: Path, cameras: Cameras, index: int, scale: float) -> NDArray[np.float32]:
     """(H,W) float32 distance along the rays, inf where nothing was measured."""
     if path.suffix.lower() == ".npy":
-        try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError) as error:
-            raise DataCorrupt(f"{path} cannot be read as NPY: {error}", "Write it again.") from None
+        stored: NDArray[np.generic] = photographs.mapped_array(path)
     else:
         stored = photographs.grey_pixels(path)
     width, height = cameras.size[index].tolist()
-    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "fu" or stored.size != width * height:
-        what = f"{stored.dtype} {stored.shape}" if isinstance(stored, np.ndarray) else "several arrays"
-        raise DataCorrupt(f"{path}: {what}, not a depth a pixel of {width}x{height}.", "Write it again.")
+    if stored.dtype.kind not in "fu" or stored.size != width * height:
+        raise DataCorrupt(
+            f"{path}: {stored.dtype} {stored.shape}, not a depth a pixel of {width}x{height}.", "Write it again."
+        )
     along_axis = np.asarray(stored, np.float64).reshape(height, width) * scale
     along_axis = np.where(along_axis > 0, along_axis, np.inf)
     return (along_axis / _cosine(cameras, index)).astype(np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -248,3 +249,19 @@ def grey_pixels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
         raise Unsupported(f"{path}: pixels of {image.dtype}.", "Save it as a grey PNG of 8 or 16 bits.")
     values = image[:, :, :3].max(2) if image.ndim == 3 else image
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
+
+
+def mapped_array(path: Path) -> NDArray[np.generic]:
+    """The array of an NPY file, mapped: its header may declare what is not there. Nothing is unpickled.
+
+    Raises:
+        DataCorrupt: it cannot be read, or is an NPZ of several arrays.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about headers that Python 2 wrote, and damaged ones
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy's reader lets whatever a damaged header provokes through
+        raise DataCorrupt(f"{path} cannot be read as NPY: {error}", "Fetch it, or write it, again.") from None
+    if not isinstance(array, np.ndarray):
+        raise DataCorrupt(f"{path} holds several arrays.", "Write one array with numpy.save.")
+    return array
