@@ -215,15 +215,17 @@ def _test(model: Path, names: Sequence[str]) -> list[int]:
         raise DataCorrupt(f"{path} cannot be read: {error}.", "Save it as UTF-8, a name a line.") from None
     by_name = {name: i for i, name in enumerate(names)}
     by_stem = {photographs.stem(name): i for i, name in enumerate(names)}
-    found = []
+    found: dict[int, None] = {}  # in the order of the list
     for number, line in enumerate(lines, 1):
         if not (name := line.strip()):
             continue
         index = by_name.get(name, by_stem.get(name))
         if index is None:
             raise DataMissing(f"{path}: line {number}: the model has no image {name!r}.", "Mend or drop the line.")
-        found.append(index)
-    return found
+        if index in found:
+            raise DataCorrupt(f"{path}: line {number}: {name!r} is named twice.", "Drop the line.")
+        found[index] = None
+    return list(found)
 
 
 def _written(folder: Path, name: str, cameras: Cameras, index: int) -> Camera:
