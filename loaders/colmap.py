@@ -76,9 +76,8 @@ def splits(folder: Path, factor: int | None = None) -> dict[str, Views]:
     prefer = 2 if folder.resolve().name in INDOORS else 4
     number, images = photographs.chosen_copy(folder, factor, (prefer, 1, 2, 4, 8))
     files = _files(folder, images, placed.names)
-    views = photographs.views_of(
-        _cameras(model, lenses, placed, files, number), [photographs.stem(name) for name in placed.names], files
-    )
+    cameras = _cameras(model, lenses, placed, files, number)
+    views = photographs.views_of(folder, cameras, [photographs.stem(name) for name in placed.names], files)
     return photographs.split_views(folder, views, _test(model, placed.names))
 
 
@@ -152,13 +151,14 @@ def _cameras(model: Path, lenses: Mapping[int, Camera], placed: Placed, files: S
     distortion, fisheye = np.stack([table[number][1] for number in placed.cameras]), [camera.fisheye for camera in own]
     bent = bool(distortion.any() or any(fisheye))
     c2w = from_colmap(placed.quaternions, placed.translations)
-    return Cameras(
-        c2w.astype(np.float32),
-        photographs.scaled(K, declared, actual).astype(np.float32),
-        actual,
-        distortion=distortion.astype(np.float32) if bent else None,
-        fisheye=np.array(fisheye) if bent else None,
-    )
+    with photographs.naming(model, placed.names):
+        return Cameras(
+            c2w.astype(np.float32),
+            photographs.scaled(K, declared, actual).astype(np.float32),
+            actual,
+            distortion=distortion.astype(np.float32) if bent else None,
+            fisheye=np.array(fisheye) if bent else None,
+        )
 
 
 def _files(folder: Path, images: Path, names: Sequence[str]) -> list[Path]:

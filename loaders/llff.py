@@ -94,7 +94,7 @@ def splits(folder: Path, factor: int | None = None) -> dict[str, Views]:
     photographs.check_inside(folder, files)
     labels = [f"{folder / _FILE}: row {i} ({name})" for i, name in enumerate(names)]
     cameras = _cameras(rows, labels, files, number)
-    views = photographs.views_of(cameras, [photographs.stem(name) for name in names], files)
+    views = photographs.views_of(folder, cameras, [photographs.stem(name) for name in names], files)
     return photographs.split_views(folder, views, photographs.held_out(len(views))[1])
 
 
@@ -166,7 +166,9 @@ def _cameras(rows: NDArray[np.float64], labels: list[str], files: list[Path], fa
     K[:, 2, 2] = 1
     K = photographs.scaled(K, declared, actual)
     far = far * _stretch(K, actual)
-    return Cameras(c2w.astype(np.float32), K.astype(np.float32), actual, np.stack([near, far], axis=1))
+    near_far = np.stack([near, far], axis=1).astype(np.float32)
+    with photographs.naming(files[0].parents[1] / _FILE, [file.name for file in files]):
+        return Cameras(c2w.astype(np.float32), K.astype(np.float32), actual, near_far)
 
 
 def _stretch(K: NDArray[np.float64], size: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -144,7 +144,7 @@ def _splits(folder: Path, data: Mapping[str, Any], factor: int) -> dict[str, Vie
     paths = [_relative(frame.get("file_path"), label) for frame, label in zip(frames, labels, strict=True)]
     chosen = _chosen(folder, data, paths)
     files = _paths(folder, [_copy(path, factor, "images").as_posix() for path in paths], labels)
-    cameras = _cameras(data, frames, labels, files, factor)
+    cameras = _cameras(folder / _FILE, data, labels, files, factor)
     masks = _beside(folder, frames, labels, "mask_path", factor)
     depths = _beside(folder, frames, labels, "depth_file_path", factor)
     scale = number(data, "depth_unit_scale_factor", str(folder / _FILE), _MILLIMETRES)
@@ -152,7 +152,7 @@ def _splits(folder: Path, data: Mapping[str, Any], factor: int) -> dict[str, Vie
     for split, at in chosen.items():
         load_mask = None if masks is None else lambda i, at=at: photographs.grey_pixels(masks[at[i]]) > 0
         load_depth = None if depths is None else lambda i, at=at: _read_depth(depths[at[i]], cameras, at[i], scale)
-        pictures = photographs.views_of(cameras[at], _names(paths, at), [files[i] for i in at])
+        pictures = photographs.views_of(folder, cameras[at], _names(paths, at), [files[i] for i in at])
         found[split] = Views(pictures.cameras, pictures.names, pictures.load, load_mask, load_depth, pictures.files)
     return found
 
@@ -244,12 +244,10 @@ def _beside(
 
 
 def _cameras(
-    data: Mapping[str, Any],
-    frames: Sequence[Mapping[str, Any]],
-    labels: Sequence[str],
-    files: Sequence[Path],
-    factor: int,
+    where: Path, data: Mapping[str, Any], labels: Sequence[str], files: Sequence[Path], factor: int
 ) -> Cameras:
+    """The cameras of all frames."""
+    frames = data["frames"]
     actual = photographs.sizes(files)
     c2w = from_opengl(
         [matrix(frame.get("transform_matrix"), label) for frame, label in zip(frames, labels, strict=True)]
@@ -271,14 +269,15 @@ def _cameras(
             f"{labels[limits.index(None)]} has no near and far, others have.", "Give all of them, or none."
         )
     has_lens = bool(bent.any() or fisheye.any())
-    return Cameras(
-        c2w,
-        photographs.scaled(K, declared, actual).astype(np.float32),
-        actual,
-        np.array(limits, np.float32) if any(limits) else None,
-        bent.astype(np.float32) if has_lens else None,
-        fisheye if has_lens else None,
-    )
+    with photographs.naming(where, [str(frame["file_path"]) for frame in frames]):
+        return Cameras(
+            c2w,
+            photographs.scaled(K, declared, actual).astype(np.float32),
+            actual,
+            np.array(limits, np.float32) if any(limits) else None,
+            bent.astype(np.float32) if has_lens else None,
+            fisheye if has_lens else None,
+        )
 
 
 def _read_depth(path: Path, cameras: Cameras, index: int, scale: float) -> NDArray[np.float32]:

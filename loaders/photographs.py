@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -102,8 +103,15 @@ def check_inside(scene: Path, files: Iterable[Path]) -> None:
         parent = file.parent
         if parent not in parents:
             parents[parent] = _within(root, parent)
-        if not parents[parent] or (file.is_symlink() and not _within(root, file)):
+        if not parents[parent] or (_is_link(file) and not _within(root, file)):
             raise DataCorrupt(f"{file} lies outside of {scene}.", "Move it into the folder of the scene.")
+
+
+def _is_link(file: Path) -> bool:
+    try:
+        return file.is_symlink()
+    except OSError:  # a name that is too long; that it is not there is found later
+        return False
 
 
 def _within(root: Path, path: Path) -> bool:
@@ -165,10 +173,26 @@ def check_sizes(files: Sequence[Path], declared: NDArray[np.float64], actual: ND
         )
 
 
-def views_of(cameras: Cameras, names: Sequence[str], files: Sequence[Path]) -> Views:
-    """Views that read their images when asked."""
+@contextmanager
+def naming(where: Path, names: Sequence[str]) -> Iterator[None]:
+    """Errors of building Cameras or Views are told with the file and, in place of a number, the view's name."""
+    try:
+        yield
+    except DataCorrupt as error:
+        number = re.match(r"camera (\d+)", error.message)
+        item = f" ({names[int(number[1])]})" if number else ""
+        raise DataCorrupt(f"{where}{item}: {error.message}", error.hint) from None
+
+
+def views_of(scene: Path, cameras: Cameras, names: Sequence[str], files: Sequence[Path]) -> Views:
+    """Views that read their images when asked.
+
+    Raises:
+        DataCorrupt: two of the same name, of `a.png` and `a.jpg` for one.
+    """
     paths = tuple(files)
-    return Views(cameras, tuple(names), lambda i: read_image(paths[i]), files=paths)
+    with naming(scene, names):
+        return Views(cameras, tuple(names), lambda i: read_image(paths[i]), files=paths)
 
 
 def split_views(scene: Path, views: Views, test: Sequence[int]) -> dict[str, Views]:
