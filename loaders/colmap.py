@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,14 +142,16 @@ def _cameras(model: Path, lenses: Mapping[int, Camera], placed: Placed, files: S
     for name, number in zip(placed.names, placed.cameras, strict=True):
         if number not in lenses:
             raise DataCorrupt(f"{model}: image {name!r} is of camera {number}, which is not there.", "Export it again.")
-    own = [lenses[number] for number in placed.cameras]
-    table = {number: (camera.intrinsics(), camera.lens()) for number, camera in lenses.items()}
-    K = np.stack([table[number][0] for number in placed.cameras])
-    declared = np.array([(camera.width, camera.height) for camera in own], np.float64)
+    position = {number: i for i, number in enumerate(lenses)}
+    of = [position[number] for number in placed.cameras]
+    own = list(lenses.values())
+    K = np.stack([camera.intrinsics() for camera in own])[of]
+    declared = np.array([(camera.width, camera.height) for camera in own], np.float64)[of]
     actual = photographs.sizes(files)
     photographs.check_sizes(files, declared, actual, factor)
-    distortion, fisheye = np.stack([table[number][1] for number in placed.cameras]), [camera.fisheye for camera in own]
-    bent = bool(distortion.any() or any(fisheye))
+    distortion = np.stack([camera.lens() for camera in own])[of]
+    fisheye = np.array([camera.fisheye for camera in own])[of]
+    bent = bool(distortion.any() or fisheye.any())
     c2w = from_colmap(placed.quaternions, placed.translations)
     with photographs.naming(model, placed.names):
         return Cameras(
@@ -157,51 +159,46 @@ def _cameras(model: Path, lenses: Mapping[int, Camera], placed: Placed, files: S
             photographs.scaled(K, declared, actual).astype(np.float32),
             actual,
             distortion=distortion.astype(np.float32) if bent else None,
-            fisheye=np.array(fisheye) if bent else None,
+            fisheye=fisheye if bent else None,
         )
 
 
 def _files(folder: Path, images: Path, names: Sequence[str]) -> list[Path]:
     """The file of each image of the model in one folder of images."""
-    for name in names:
-        path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or PureWindowsPath(name).is_absolute() or ".." in path.parts or "\0" in name:
+    paths = [name.replace("\\", "/") for name in names]
+    for name, path in zip(names, paths, strict=True):
+        if photographs.leads_out(path):
             raise DataCorrupt(f"{folder}: the model names {name!r}, outside of the images.", "Mend or drop this image.")
-        if not photographs.is_picture(path.name):
+        if not photographs.is_picture(path.rpartition("/")[2]):
             raise DataCorrupt(f"{folder}: the model names {name!r}, which is no image.", "Mend or drop this image.")
-    files = [images / name.replace("\\", "/") for name in names]
-    there: dict[Path, set[str]] = {}
-    for file in files:
-        if file.parent not in there:
-            photographs.check_inside(folder, [file])
-            listed = photographs.pictures(file.parent) if file.parent.is_dir() else []
-            there[file.parent] = set(listed)
-    missing = [i for i, file in enumerate(files) if file.name not in there[file.parent]]
-    if missing:
-        files = _renamed(folder, images, files, there, missing[0])
+    there = {}
+    for parent in dict.fromkeys(path.rpartition("/")[0] for path in paths):
+        photographs.check_inside(folder, [images / parent / "any"])
+        there[parent] = set(photographs.pictures(images / parent)) if (images / parent).is_dir() else set()
+    missing = next((path for path in paths if path.rpartition("/")[2] not in there[path.rpartition("/")[0]]), None)
+    if missing is not None:
+        paths = _renamed(folder, images, paths, there, missing)
+    files = [images / path for path in paths]
     photographs.check_inside(folder, files)
     return files
 
 
-def _renamed(folder: Path, images: Path, files: list[Path], there: Mapping[Path, set[str]], missing: int) -> list[Path]:
-    """The files of a copy whose endings, or whole names, are not those of the model."""
-    stems = {parent: {Path(name).stem: name for name in names} for parent, names in there.items()}
-    if all(file.stem in stems[file.parent] for file in files) and images.name != "images":
-        return [file.parent / stems[file.parent][file.stem] for file in files]
+def _renamed(folder: Path, images: Path, paths: list[str], there: Mapping[str, set[str]], missing: str) -> list[str]:
+    """The paths in a copy whose endings, or whole names, are not those of the model."""
+    stems = {PurePosixPath(parent, name).with_suffix(""): name for parent, names in there.items() for name in names}
+    wanted = [PurePosixPath(path) for path in paths]
+    if images.name != "images" and all(path.with_suffix("") in stems for path in wanted):
+        return [str(path.with_name(stems[path.with_suffix("")])) for path in wanted]
     full = folder / "images"
     if images != full and full.is_dir():
         originals, smaller = photographs.pictures(full), photographs.pictures(images)
         matched = dict(zip(originals, smaller, strict=False))
-        if (
-            len(originals) == len(smaller)
-            and not set(originals) & set(smaller)
-            and {f.name for f in files} <= set(originals)
-        ):
-            return [images / matched[file.name] for file in files]
-    file = files[missing]
-    same = next((name for name in there[file.parent] if name.lower() == file.name.lower()), None)
+        if len(originals) == len(smaller) and not set(originals) & set(smaller) and set(paths) <= set(originals):
+            return [matched[path] for path in paths]
+    parent, _, lost = missing.rpartition("/")
+    same = next((name for name in sorted(there[parent]) if name.lower() == lost.lower()), None)
     hint = f"There is {same}: the case of the name differs." if same else "Download it, or drop it from the model."
-    raise DataMissing(f"There is no {file}, which the model of {folder} names.", hint)
+    raise DataMissing(f"There is no {images / missing}, which the model of {folder} names.", hint)
 
 
 def _test(model: Path, names: Sequence[str]) -> list[int]:

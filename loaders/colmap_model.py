@@ -10,10 +10,10 @@ Where both forms are there the binary one counts, as in COLMAP. The 2D points ar
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +45,7 @@ FISHEYE_LENS = ("k1", "k2", "k3", "k4")
 _OTHERS = {7: "FOV", 10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE"}
 _BY_NUMBER = {number: name for name, (number, _) in MODELS.items()}
 _LONGEST = 100_000  # pixels along a side
+_LONGEST_NAME = 1024  # bytes of an image's path
 _LARGEST = 1e30  # what float32 can hold, and its square nearly
 _AGAIN = "Copy the model again, or export it anew with colmap model_converter."
 _IMAGE, _POINT = struct.Struct("<I4d3dI"), struct.Struct("<Q3d3Bd")  # up to the name, up to the track's length
@@ -188,13 +189,19 @@ def read_points(folder: Path) -> Float64:
     return xyz
 
 
-def _mapped(file: Path) -> bytes | mmap.mmap:
-    """The bytes of a file, mapped: those of the 2D points are never touched."""
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[int, int]]:
+    """Descriptor and size of a file."""
     try:
-        with file.open("rb") as stream:
-            if os.fstat(stream.fileno()).st_size == 0:
-                return b""
-            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        with file.open("rb", buffering=0) as stream:
+            yield stream.fileno(), os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise DataCorrupt(f"{file} cannot be read: {error.strerror}.", "Check its permissions and the disk.") from None
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
     except OSError as error:
         raise DataCorrupt(f"{file} cannot be read: {error.strerror}.", "Check its permissions and the disk.") from None
 
@@ -203,24 +210,24 @@ def _short(file: Path, what: str) -> DataCorrupt:
     return DataCorrupt(f"{file} is cut short, or damaged, in {what}.", _AGAIN)
 
 
-def _count(file: Path, data: bytes | mmap.mmap, least: int) -> int:
-    """How many records a file declares, each of at least `least` bytes."""
-    if len(data) < 8:
+def _count(file: Path, start: bytes, size: int, least: int) -> int:
+    """How many records a file of `size` bytes declares, each of at least `least` bytes."""
+    if len(start) < 8:
         raise _short(file, "its first 8 bytes")
-    count = int.from_bytes(data[:8], "little")
-    if count * least > len(data) - 8:
-        raise DataCorrupt(f"{file} declares {count} records and has {len(data)} bytes: it is cut short.", _AGAIN)
+    count = int.from_bytes(start[:8], "little")
+    if count * least > size - 8:
+        raise DataCorrupt(f"{file} declares {count} records and has {size} bytes: it is cut short.", _AGAIN)
     return count
 
 
-def _check_end(file: Path, data: bytes | mmap.mmap, end: int) -> None:
-    if end != len(data):
-        raise DataCorrupt(f"{file} has {len(data) - end} bytes after its last record.", _AGAIN)
+def _check_end(file: Path, size: int, end: int) -> None:
+    if end != size:
+        raise DataCorrupt(f"{file} has {size - end} bytes after its last record.", _AGAIN)
 
 
 def _binary_cameras(file: Path) -> Iterator[tuple[int, Camera]]:
-    data, at = _mapped(file), 8
-    for i in range(_count(file, data, 48)):
+    data, at = _bytes(file), 8
+    for i in range(_count(file, data, len(data), 48)):
         if at + 24 > len(data):
             raise _short(file, f"camera {i} in order")
         identity, number, width, height = struct.unpack_from("<IiQQ", data, at)
@@ -230,37 +237,40 @@ def _binary_cameras(file: Path) -> Iterator[tuple[int, Camera]]:
             raise _short(file, f"camera {identity}")
         yield identity, Camera(model, width, height, struct.unpack_from(f"<{size // 8}d", data, at + 24))
         at += 24 + size
-    _check_end(file, data, at)
+    _check_end(file, len(data), at)
 
 
 def _binary_images(file: Path) -> Iterator[tuple[str, tuple[float, ...], int]]:
-    data, at = _mapped(file), 8
-    for i in range(_count(file, data, _IMAGE.size + 9)):
-        end = data.find(b"\0", at + _IMAGE.size)
-        if end < 0 or end + 9 > len(data):
-            raise _short(file, f"image {i} in order")
-        values = _IMAGE.unpack_from(data, at)
-        try:
-            name = data[at + _IMAGE.size : end].decode("utf-8")
-        except UnicodeDecodeError:
-            raise DataCorrupt(f"{file}: the name of image {i} in order is not UTF-8.", "Rename the image.") from None
-        yield name, values[1:8], values[8]
-        at = end + 9 + 24 * int.from_bytes(data[end + 1 : end + 9], "little")
-        if at > len(data):
-            raise _short(file, f"the 2D points of image {name!r}")
-    _check_end(file, data, at)
+    head = _IMAGE.size
+    with _opened(file) as (descriptor, size):
+        at = 8
+        for i in range(_count(file, os.pread(descriptor, 8, 0), size, head + 9)):
+            record = os.pread(descriptor, head + _LONGEST_NAME + 9, at)  # not the 2D points, most of the file
+            end = record.find(b"\0", head)
+            if end < 0 or end + 9 > len(record):
+                raise _short(file, f"image {i} in order")
+            values = _IMAGE.unpack_from(record)
+            try:
+                name = record[head:end].decode("utf-8")
+            except UnicodeDecodeError:
+                raise DataCorrupt(f"{file}: the name of image {i} in order is not UTF-8.", "Rename it.") from None
+            at += end + 9 + 24 * int.from_bytes(record[end + 1 : end + 9], "little")
+            if at > size:
+                raise _short(file, f"the 2D points of image {name!r}")
+            yield name, values[1:8], values[8]
+        _check_end(file, size, at)
 
 
 def _binary_points(file: Path) -> Float64:
-    data, at = _mapped(file), 8
-    count, head = _count(file, data, _POINT.size + 8), _POINT.size
+    data, at = _bytes(file), 8
+    count, head = _count(file, data, len(data), _POINT.size + 8), _POINT.size
     starts, length, end = np.empty(count, np.int64), struct.Struct("<Q").unpack_from, len(data)
     for i in range(count):
         if at + head + 8 > end:
             raise _short(file, f"point {i} in order")
         starts[i] = at
         at += head + 8 + 8 * length(data, at + head)[0]
-    _check_end(file, data, at)
+    _check_end(file, len(data), at)
     if not count:
         return np.empty((0, 3))
     raw = np.frombuffer(data, np.uint8)

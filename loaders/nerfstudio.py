@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -201,7 +201,7 @@ def _relative(name: object, label: str) -> PurePosixPath:
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise DataCorrupt(f"{label}: {name!r} names no file.", "Name its file, images/frame_00001.png for one.")
     path = PurePosixPath(name.strip().replace("\\", "/"))
-    if path.is_absolute() or PureWindowsPath(name).is_absolute() or ".." in path.parts or not path.name:
+    if photographs.leads_out(str(path)) or not path.name:
         raise DataCorrupt(f"{label}: {name!r} is outside of the scene.", "Name files below the folder of the scene.")
     try:
         name.encode()
