@@ -190,11 +190,16 @@ def read_points(folder: Path) -> Float64:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[int, int]]:
-    """Descriptor and size of a file."""
+def _opened(file: Path) -> Iterator[tuple[Callable[[int, int], bytes], int]]:
+    """What reads a number of bytes from a place in a file, and the file's size."""
     try:
         with file.open("rb", buffering=0) as stream:
-            yield stream.fileno(), os.fstat(stream.fileno()).st_size
+
+            def part(length: int, at: int) -> bytes:
+                stream.seek(at)
+                return stream.read(length)
+
+            yield part, os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise DataCorrupt(f"{file} cannot be read: {error.strerror}.", "Check its permissions and the disk.") from None
 
@@ -242,10 +247,10 @@ def _binary_cameras(file: Path) -> Iterator[tuple[int, Camera]]:
 
 def _binary_images(file: Path) -> Iterator[tuple[str, tuple[float, ...], int]]:
     head = _IMAGE.size
-    with _opened(file) as (descriptor, size):
+    with _opened(file) as (part, size):
         at = 8
-        for i in range(_count(file, os.pread(descriptor, 8, 0), size, head + 9)):
-            record = os.pread(descriptor, head + _LONGEST_NAME + 9, at)  # not the 2D points, most of the file
+        for i in range(_count(file, part(8, 0), size, head + 9)):
+            record = part(head + _LONGEST_NAME + 9, at)  # not the 2D points, most of the file
             end = record.find(b"\0", head)
             if end < 0 or end + 9 > len(record):
                 raise _short(file, f"image {i} in order")
