@@ -401,3 +401,18 @@ def test_moved_cameras_keep_their_lenses():
     np.testing.assert_array_equal(there.distortion, np.float32([FISHEYE]))
     assert there.fisheye.tolist() == [True]
     assert there.near_far is None
+
+
+@pytest.mark.parametrize(("fx", "half_way"), [(50, 8 / 50), (60, 6 / 40)])
+@pytest.mark.parametrize("fisheye", [False, True])
+def test_a_lens_must_see_half_way_to_the_edges(fx, half_way, fisheye):
+    """r (1 + k r^2) turns back at r = 1 / sqrt(-3 k), where it is two thirds of that."""
+    matrix = np.array([[fx, 0, 16], [0, 40, 12], [0, 0, 1]])
+    for farthest, fine in ((half_way * 1.01, True), (half_way * 0.99, False)):
+        numbers = np.array([[-1 / (3 * (1.5 * farthest) ** 2), *[0] * 7]])
+        arguments = np.eye(4)[None, :3], matrix[None], np.array([SIZE]), None, numbers, np.array([fisheye])
+        if fine:
+            Cameras(*arguments)
+            continue
+        with pytest.raises(DataCorrupt, match="folds"):
+            Cameras(*arguments)
