@@ -6,7 +6,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from nfbench.harness.camera import Cameras, check_poses, from_opengl, look_at, pixel_grid, project, rays
+from nfbench.harness import lens
+from nfbench.harness.camera import (
+    Cameras,
+    check_poses,
+    from_opengl,
+    local_rays,
+    look_at,
+    moved,
+    pinholes,
+    pixel_grid,
+    project,
+    rays,
+    undistorted,
+    unit_frame,
+)
 from nfbench.harness.errors import DataCorrupt
 
 K = np.array([[50.0, 0, 16], [0, 40, 12], [0, 0, 1]])
@@ -240,3 +254,165 @@ def test_poses_that_are_no_rigid_motion_are_named(change, word):
 @settings(max_examples=30, deadline=None)
 def test_every_rotation_passes_even_when_written_with_few_digits(seed):
     check_poses(np.round(random_pose(seed), 3)[None], ["a"])
+
+
+# --- lenses
+
+BARREL = (-0.25, 0.06, 0.001, -0.002, 0, 0, 0, 0)
+FISHEYE = (0.03, -0.01, 0.002, 0, 0, 0, 0, 0)
+
+
+def bent(numbers=BARREL, fisheye=None, pose=None):
+    c2w = np.eye(4)[:3] if pose is None else pose
+    return Cameras(np.array([c2w]), np.array([K]), np.array([SIZE]), None, np.array([numbers]), fisheye)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "fisheye"), [(BARREL, None), (BARREL, [False]), (FISHEYE, [True]), ((0,) * 8, [True])]
+)
+@given(seed=seeds, x=st.floats(0, 32), y=st.floats(0, 24))
+@settings(max_examples=30, deadline=None)
+def test_a_point_on_the_ray_of_a_lens_projects_to_its_pixel(numbers, fisheye, seed, x, y):
+    cameras = bent(numbers, fisheye, random_pose(seed))
+    origins, directions = rays(cameras, 0, np.array([[x, y]]))
+    np.testing.assert_allclose(np.linalg.norm(directions), 1, atol=1e-6)
+    local = local_rays(cameras, 0, np.array([[x, y]]))
+    c2w = cameras.c2w[0].astype(np.float64)
+    exact = c2w[:, 3] + 2 * local @ np.linalg.inv(c2w[:, :3])
+    image, depth = project(cameras, 0, exact)
+    np.testing.assert_allclose(image, [[x, y]], atol=1e-4)
+    assert depth[0] > 0
+    image, _ = project(cameras, 0, origins.astype(np.float64) + 2 * directions.astype(np.float64))
+    np.testing.assert_allclose(image, [[x, y]], atol=2e-3)
+
+
+def test_the_lens_bends_as_its_module_says():
+    cameras = bent()
+    image, depth = project(cameras, 0, np.array([[0.3, 0.2, 2.0]]))
+    place = lens.distort(np.array([[0.3, 0.2, 2.0]]), np.float32(BARREL).astype(float), False)[0]
+    np.testing.assert_allclose(image, [place * [50, 40] + [16, 12]], rtol=1e-12)
+    assert depth.tolist() == [2]
+
+
+def test_a_lens_of_zeros_is_a_pinhole():
+    assert bent((0,) * 8).lens(0) is None
+    assert bent((0,) * 8, [True]).lens(0) is not None
+    numbers, fisheye = bent().lens(0)
+    assert numbers.dtype == np.float64
+    assert fisheye is False
+    np.testing.assert_array_equal(rays(bent((0,) * 8), 0)[1], rays(camera(), 0)[1])
+    assert camera().lens(0) is None
+
+
+def test_every_camera_has_its_own_lens():
+    both = Cameras(
+        np.tile(np.eye(4)[:3], (3, 1, 1)), np.tile(K, (3, 1, 1)), np.tile(SIZE, (3, 1)), None,
+        np.array([BARREL, FISHEYE, (0,) * 8]), np.array([False, True, False]),
+    )  # fmt: skip
+    assert both.distortion.dtype == np.float32
+    assert both.fisheye.dtype == bool
+    at = np.array([[3.0, 5.0]])
+    for i, alone in enumerate((bent(), bent(FISHEYE, [True]), camera())):
+        np.testing.assert_array_equal(rays(both, i, at)[1], rays(alone, 0, at)[1])
+        np.testing.assert_array_equal(rays(both[i], 0, at)[1], rays(alone, 0, at)[1])
+    assert both[[2, 1]].fisheye.tolist() == [False, True]
+    np.testing.assert_array_equal(both[1:].distortion, both.distortion[1:])
+    assert pinholes(both).distortion is None
+    assert pinholes(both).fisheye is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "fisheye", "word"),
+    [
+        ([BARREL[:5]], None, "Cameras.distortion has shape"),
+        ([BARREL], [True, False], "Cameras.fisheye has shape"),
+        ([(math.nan, *BARREL[1:])], None, "camera 0 has no usable distortion"),
+        ([(0, 0, 0, 0, 1, 0, 0, 0)], [True], "camera 0 has no usable distortion"),
+        ([(-60, 0, 0, 0, 0, 0, 0, 0)], None, "camera 0: its distortion folds the middle"),
+        ([(-60, 0, 0, 0, 0, 0, 0, 0)], [True], "camera 0: its distortion folds the middle"),
+        (None, [True], "Cameras.fisheye is given without"),
+    ],
+)
+def test_wrong_lenses_are_named(numbers, fisheye, word):
+    distortion = None if numbers is None else np.array(numbers)
+    with pytest.raises(DataCorrupt, match=word):
+        Cameras(np.eye(4)[None, :3], K[None], np.array([SIZE]), None, distortion, fisheye)
+
+
+def test_an_undistorted_picture_is_what_a_pinhole_sees():
+    """A picture whose colour is linear in the direction stays so, without the lens."""
+    size, matrix = (64, 48), np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
+    cameras = Cameras(random_pose(4)[None], matrix[None], np.array([size]), None, np.array([BARREL]))
+
+    def painted(at):
+        local = local_rays(at, 0, pixel_grid(*size))
+        colour = 127 + 150 * np.stack([local[:, 0], local[:, 1], local[:, 0]], axis=1) / local[:, 2:]
+        return np.rint(colour).astype(np.uint8).reshape(48, 64, 3)
+
+    straight = undistorted(painted(cameras), cameras, 0)
+    assert (straight.shape, straight.dtype) == ((48, 64, 3), np.uint8)
+    assert np.abs(straight.astype(int) - painted(pinholes(cameras))).max() <= 2
+    plain = Cameras(random_pose(4)[None], matrix[None], np.array([size]), None, np.zeros((1, 8)))
+    np.testing.assert_array_equal(undistorted(painted(plain), plain, 0), painted(plain))
+
+
+def test_what_the_lens_did_not_see_is_black():
+    size, matrix = (64, 48), np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
+    cameras = Cameras(random_pose(4)[None], matrix[None], np.array([size]), None, np.array([(0.5, *[0] * 7)]))
+    straight = undistorted(np.full((48, 64, 4), 200, np.uint8), cameras, 0)
+    assert straight[0, 0].tolist() == [0] * 4
+    assert straight[24, 32].tolist() == [200] * 4
+
+
+# --- other coordinates
+
+
+def test_the_unit_frame_holds_the_box():
+    frame = unit_frame([[1.0, 2, 3], [5, 4, 4]])
+    inverse = np.linalg.inv(frame)
+    corners = np.array([[1.0, 2, 3, 1], [5, 4, 4, 1]]) @ inverse.T
+    np.testing.assert_allclose(corners[:, :3], [[-1, -0.5, -0.25], [1, 0.5, 0.25]], atol=1e-12)
+    assert (frame.shape, frame.dtype) == ((4, 4), np.float64)
+
+
+@given(seeds)
+@settings(max_examples=30, deadline=None)
+def test_moved_cameras_see_moved_points_at_the_same_pixels(seed):
+    rng = np.random.default_rng(seed)
+    similarity = np.eye(4)
+    similarity[:3, :3] = Rotation.random(rng=rng).as_matrix() * rng.uniform(0.2, 5)
+    similarity[:3, 3] = rng.normal(size=3)
+    scale = np.cbrt(np.linalg.det(similarity[:3, :3]))
+    cameras = camera(random_pose(seed), near_far=[[1, 2]])
+    point = cameras.centres[0] + 3 * cameras.c2w[0, :, 2] + 0.3 * cameras.c2w[0, :, 0]
+    there = moved(cameras, similarity)
+    np.testing.assert_allclose(there.near_far, [[scale, 2 * scale]], rtol=1e-6)
+    image, depth = project(cameras, 0, point[None])
+    again, far = project(there, 0, (similarity[:3, :3] @ point + similarity[:3, 3])[None])
+    np.testing.assert_allclose(again, image, atol=2e-3)
+    np.testing.assert_allclose(far, depth * scale, rtol=1e-4)
+    back = moved(there, np.linalg.inv(similarity))
+    np.testing.assert_allclose(back.c2w, cameras.c2w, atol=1e-5)
+    assert back.c2w.dtype == np.float32
+
+
+def test_moved_cameras_keep_their_lenses():
+    there = moved(bent(FISHEYE, [True]), np.diag([2.0, 2, 2, 1]))
+    np.testing.assert_array_equal(there.distortion, np.float32([FISHEYE]))
+    assert there.fisheye.tolist() == [True]
+    assert there.near_far is None
+
+
+@pytest.mark.parametrize(("fx", "half_way"), [(50, 8 / 50), (60, 6 / 40)])
+@pytest.mark.parametrize("fisheye", [False, True])
+def test_a_lens_must_see_half_way_to_the_edges(fx, half_way, fisheye):
+    """r (1 + k r^2) turns back at r = 1 / sqrt(-3 k), where it is two thirds of that."""
+    matrix = np.array([[fx, 0, 16], [0, 40, 12], [0, 0, 1]])
+    for farthest, fine in ((half_way * 1.01, True), (half_way * 0.99, False)):
+        numbers = np.array([[-1 / (3 * (1.5 * farthest) ** 2), *[0] * 7]])
+        arguments = np.eye(4)[None, :3], matrix[None], np.array([SIZE]), None, numbers, np.array([fisheye])
+        if fine:
+            Cameras(*arguments)
+            continue
+        with pytest.raises(DataCorrupt, match="folds"):
+            Cameras(*arguments)
