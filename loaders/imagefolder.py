@@ -131,16 +131,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def check_names(where: str, names: Iterable[str]) -> None:
-    """Raise ContractBroken where a view's name cannot be a file's, or differs from another's in case only."""
+    """Raise ContractBroken where a view's name cannot be a file's, or is another's but for case."""
     taken: dict[str, str] = {}
     for name in names:
         odd = name in ("", ".", "..") or name[0] == "." or set(name) & {"/", "\\", "\0"}
         if odd or name.lower().endswith(ENDINGS) or name.encode(errors="ignore").decode() != name:
             raise ContractBroken(f"{where}: {name!r} cannot be the name of an image.", "Use the name of a file only.")
-        if taken.setdefault(name.casefold(), name) != name:
+        if name.casefold() in taken:
+            other = taken[name.casefold()]
             raise ContractBroken(
-                f"{where}: {taken[name.casefold()]!r} and {name!r} are one file on some disks.", "Rename one."
+                f"{where}: {other!r} and {name!r} are one file, on some disks at least.", "Rename one."
             )
+        taken[name.casefold()] = name
 
 
 def only_split(folder: Path, splits: Iterable[str]) -> None:

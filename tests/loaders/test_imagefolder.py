@@ -185,6 +185,8 @@ def test_names_that_differ_in_case_only():
     check_names("here", ["a b", "ü", "r.0", "a", "a-1"])
     with pytest.raises(ContractBroken, match="'View' and 'vIEW'"):
         check_names("here", ["View", "x", "vIEW"])
+    with pytest.raises(ContractBroken, match="'a' and 'a'"):
+        check_names("here", ["a", "a"])
 
 
 def test_formats_without_held_out_views_take_one_split(tmp_path):
