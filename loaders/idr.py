@@ -26,14 +26,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nfbench.harness.camera import Cameras
+from nfbench.harness.camera import Cameras, check_poses
 from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, Unsupported
 from nfbench.harness.image import flattened
 from nfbench.harness.imagefile import read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import WHITE, Given, Scene, Views
 from nfbench.loaders.imagefolder import (
-    check_centres,
+    check_intrinsics,
     check_names,
     check_one_size,
     has_masks,
@@ -95,10 +95,11 @@ def read(folder: Path, cameras: str | None = None) -> Scene:
     check_one_size(files, size)
     K, c2w = decompose(path, world @ frame)
     K[:, :2, 2] += 0.5  # the file counts pixels from the centre of the first
-    check_centres(K, size, files, path)
+    check_intrinsics(K, size, files, path)
     masks = _masks(folder, files, size)
+    check_poses(c2w, [f"{path}: world_mat_{i}" for i in range(len(files))])
     views = Views(
-        Cameras(c2w.astype(np.float32), K.astype(np.float32), size),
+        Cameras(c2w, K.astype(np.float32), size),
         tuple(file.stem for file in files),
         lambda i: read_image(files[i]),
         (lambda i: read_mask(masks[i])) if masks else None,
@@ -150,8 +151,8 @@ def write(folder: Path, splits: Mapping[str, Views], frame: Matrix | None = None
     _write_cameras(folder / CAMERAS[0], views.cameras[order], frame)
 
 
-def decompose(path: Path, projections: Matrix) -> tuple[Matrix, Matrix]:
-    """Intrinsics (N,3,3) and poses (N,3,4), camera to world in OpenCV axes, of projections (N,3|4,4).
+def decompose(path: Path, projections: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
+    """Intrinsics (N,3,3) and poses (N,3,4) float32, camera to world in OpenCV axes, of projections (N,3|4,4).
 
     Hartley and Zisserman, "Multiple View Geometry", section 6.2.4: the left 3x3 of a projection is an upper triangle,
     the intrinsics, times a rotation; the centre is what it maps to zero.
@@ -173,7 +174,9 @@ def decompose(path: Path, projections: Matrix) -> tuple[Matrix, Matrix]:
     sign = np.sign(np.diagonal(K, axis1=1, axis2=2))
     K, rotation = K * sign[:, None], rotation * sign[:, :, None]
     centre = -np.linalg.solve(left, projections[:, :3, 3:])
-    return K / K[:, 2:, 2:], np.concatenate([rotation.transpose(0, 2, 1), centre], axis=2)
+    with np.errstate(over="ignore"):  # a centre beyond float32 is found to be no pose
+        c2w = np.concatenate([rotation.transpose(0, 2, 1), centre], axis=2).astype(np.float32)
+    return K / K[:, 2:, 2:], c2w
 
 
 def _camera_file(folder: Path, name: str | None) -> Path:

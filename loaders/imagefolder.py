@@ -16,6 +16,7 @@ from nfbench.harness.scene import Views
 
 _THRESHOLD = 127.5  # lioryariv/idr code/utils/rend_util.py load_mask: grey above it, of 0 to 255, is foreground
 _OFF_CENTRE = 0.2  # of the size of the image; cameras for twice its size are 0.5 off, for half of it 0.25
+_LEAST_FOCAL = 1e-3  # of the size of the image: all but half a turn in view
 _AGAIN = "Download or copy the file again."
 
 
@@ -73,12 +74,19 @@ def check_one_size(files: Sequence[Path], size: NDArray[np.int32]) -> None:
             )
 
 
-def check_centres(K: NDArray[np.floating], size: NDArray[np.int32], files: Sequence[Path], source: Path) -> None:
+def check_intrinsics(K: NDArray[np.floating], size: NDArray[np.int32], files: Sequence[Path], source: Path) -> None:
     """Raise DataCorrupt where intrinsics (N,3,3) in pixels cannot be of images of `size` (N,2).
 
     The principal point of an image is near its middle unless it was cropped hard; that of cameras for images twice or
     half as large is not. The first of `files` whose camera is so is named, and the file `source` of the cameras.
     """
+    odd = (K[:, [0, 1], [0, 1]] < _LEAST_FOCAL * size).any(1) | (np.abs(K[:, 0, 1]) > K[:, 0, 0])
+    for i in np.flatnonzero(odd)[:1]:
+        raise DataCorrupt(
+            f"{source}: its camera of {files[i].name} has the intrinsics {K[i].tolist()}, not those of an image of "
+            f"{size[i, 0]}x{size[i, 1]} pixels.",
+            "Give focal lengths in pixels, and no more skew than that.",
+        )
     off = np.abs(K[:, :2, 2] / size - 0.5)
     bad = np.flatnonzero(~(off <= _OFF_CENTRE).all(1))
     if len(bad):

@@ -27,7 +27,7 @@ from nfbench.harness.png import write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
 from nfbench.loaders.imagefolder import (
-    check_centres,
+    check_intrinsics,
     check_names,
     check_one_size,
     image_files,
@@ -77,7 +77,7 @@ def splits(folder: Path) -> dict[str, Views]:
     check_one_size(files, size)
     K = _intrinsics(folder / "intrinsics.txt")
     K[:2, 2] += 0.5  # the file counts pixels from the centre of the first
-    check_centres(K[None], size[:1], files[:1], folder / "intrinsics.txt")
+    check_intrinsics(K[None], size[:1], files[:1], folder / "intrinsics.txt")
     poses = np.stack([_pose(folder, file) for file in files])[:, :3]
     check_poses(poses, [str(folder / "pose" / f"{file.stem}.txt") for file in files])
     cameras = Cameras(poses.astype(np.float32), np.tile(K.astype(np.float32), (len(files), 1, 1)), size)

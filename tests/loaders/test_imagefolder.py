@@ -8,7 +8,7 @@ from nfbench.harness.png import write_png
 from nfbench.harness.scene import Views
 from nfbench.loaders import imagefolder
 from nfbench.loaders.imagefolder import (
-    check_centres,
+    check_intrinsics,
     check_names,
     check_one_size,
     has_masks,
@@ -112,10 +112,34 @@ def test_principal_points_are_near_the_middle(tmp_path, centre, good):
     K[1, :2, 2] = centre
     size, files = np.full((2, 2), 100, np.int32), [tmp_path / "a.png", tmp_path / "b.png"]
     if good:
-        check_centres(K, size, files, tmp_path / "cameras")
+        check_intrinsics(K, size, files, tmp_path / "cameras")
         return
     with pytest.raises(DataCorrupt, match=r"cameras: its camera of b\.png .* the image has 100x100"):
-        check_centres(K, size, files, tmp_path / "cameras")
+        check_intrinsics(K, size, files, tmp_path / "cameras")
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "good"),
+    [
+        ((0, 0), 0.1, True),
+        ((0, 0), 0.099, False),
+        ((1, 1), 0.2, True),
+        ((1, 1), 0.199, False),
+        ((0, 1), 90.0, True),
+        ((0, 1), -90.0, True),
+        ((0, 1), 91.0, False),
+        ((0, 1), -91.0, False),
+    ],
+)
+def test_intrinsics_that_no_camera_has(tmp_path, at, value, good):
+    K = np.array([[90.0, 0, 50], [0, 90, 100], [0, 0, 1]])
+    K[at] = value
+    files = [tmp_path / "a.png"]
+    if good:
+        check_intrinsics(K[None], np.array([[100, 200]], np.int32), files, tmp_path / "cameras")
+        return
+    with pytest.raises(DataCorrupt, match=r"cameras: its camera of a\.png has the intrinsics .* 100x200 pixels"):
+        check_intrinsics(K[None], np.array([[100, 200]], np.int32), files, tmp_path / "cameras")
 
 
 GREY = np.array([[0, 127, 128, 255]], np.uint8)
