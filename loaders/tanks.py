@@ -49,6 +49,7 @@ REFERENCE = "_COLMAP_SfM.log"  # after the name of the scene: the poses that its
 
 _WRITTEN = "trajectory.log"
 _LOOK = 512  # bytes of a log that tell whether it is a trajectory
+_LARGEST = 1e30  # pixels; what is computed from such numbers still is a float32
 _MOST = 1 << 16  # bytes of a file of intrinsics
 
 
@@ -63,8 +64,7 @@ def detect(folder: Path) -> bool:
 def read(folder: Path, log: str | None = None) -> Scene:
     """The scene in a folder: all registered views are given; with its truth where that and the reference log are there.
 
-    Without the truth the box is a cube: around the point that the optical axes pass nearest to, as wide as half of the
-    cameras are away from it. Every image's header is checked; no image is decoded.
+    Without the truth the box is `watched_box`. Every image's header is checked; no image is decoded.
 
     Args:
         folder: the scene.
@@ -172,7 +172,7 @@ def write_log(path: Path, c2w: NDArray[np.floating]) -> None:
 
 
 def watched_box(cameras: Cameras) -> NDArray[np.float32]:
-    """(2,3) a cube around the point nearest to all optical axes, of half the edge that half of the cameras are away.
+    """(2,3) a cube around the point nearest to all optical axes, its faces as far from it as half of the cameras are.
 
     Nearest by least squares; where all axes are parallel, of such points the one nearest to the middle of the cameras.
     """
@@ -241,7 +241,7 @@ def _read_lens(path: Path, image: Path, size: list[int]) -> NDArray[np.float64]:
             "Scale its numbers with the images.",
         )
     K = values.reshape(3, 3).T.copy() if values.shape == (9,) else np.zeros((3, 3))
-    if not np.isfinite(K).all() or K[1, 0] or (K[2] != (0, 0, 1)).any() or not (np.diag(K) > 0).all():
+    if not (np.abs(K) < _LARGEST).all() or K[1, 0] or (K[2] != (0, 0, 1)).any() or not (np.diag(K) > 0).all():
         raise DataCorrupt(f"{path}: intrinsic_matrix is {values.tolist()}.", "Give [fx, 0, 0, skew, fy, 0, cx, cy, 1].")
     K[:2, 2] += 0.5
     return K

@@ -342,7 +342,7 @@ def test_files_are_written_as_mvsnet_reads_them(tmp_path):
 
 
 def test_pairs_are_those_that_look_from_about_five_degrees_beside(tmp_path):
-    """Twelve cameras on a circle 4 degrees apart, around the middle of their depth: to be above 5 counts less than to be below."""
+    """Twelve cameras on a circle 4 degrees apart, around what they see: above five counts less than below."""
     angles = np.radians(4.0) * np.arange(12)
     poses = np.stack([look_at([5 * np.cos(a), 5 * np.sin(a), 0.0], [0, 0, 0]) for a in angles])
     one = views_of(["a"]).cameras
