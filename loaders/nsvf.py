@@ -35,6 +35,7 @@ from nfbench.loaders.imagefolder import (
     refuse_scene,
 )
 from nfbench.loaders.numbers import numbers, read_matrix, read_words, text_of
+from nfbench.loaders.watched import watched_box
 
 given = ("views",)
 
@@ -89,7 +90,7 @@ def splits(folder: Path) -> dict[str, Views]:
     return {name: everything.subset(indices) for name, indices in chosen.items() if indices}
 
 
-def write(folder: Path, splits: Mapping[str, Views], box: NDArray[np.floating]) -> None:
+def write(folder: Path, splits: Mapping[str, Views], box: NDArray[np.floating] | None = None) -> None:
     """Write `train`, `test` and, where there is one, `val`: reading them gives the same cameras, pixels and box.
 
     A name that does not begin with its split's number gets it put before, so that it is read back with it; views come
@@ -98,7 +99,8 @@ def write(folder: Path, splits: Mapping[str, Views], box: NDArray[np.floating]) 
     Args:
         folder: the scene's.
         splits: views of one and the same intrinsics and size.
-        box: (2,3), the lowest and the highest corner of what is of interest.
+        box: (2,3), the lowest and the highest corner of what is of interest; `watched_box` of the training views
+            without it.
 
     Raises:
         ContractBroken: other splits, names that cannot be files', or a box that is none.
@@ -108,10 +110,10 @@ def write(folder: Path, splits: Mapping[str, Views], box: NDArray[np.floating]) 
     if not {"train", "test"} <= set(splits) <= set(SPLITS):
         raise ContractBroken(f"{folder}: the splits are {', '.join(splits)}.", "Give train and test, and val or not.")
     refuse_scene(folder, "rgb", "pose", "bbox.txt", "intrinsics.txt")
-    box = np.asarray(box, np.float64)
+    K = _shared_intrinsics(folder, splits)
+    box = np.asarray(watched_box(splits["train"].cameras) if box is None else box, np.float64)
     if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[0] < box[1]).all():
         raise ContractBroken(f"{folder}: the box {box.tolist()} is not a low and a high corner.", "Give scene.box.")
-    K = _shared_intrinsics(folder, splits)
     names = _numbered_names(splits)
     check_names(str(folder), [name for split in names.values() for name in split])
     for split, views in splits.items():

@@ -41,6 +41,7 @@ from nfbench.loaders.imagefolder import (
     refuse_scene,
 )
 from nfbench.loaders.numbers import check_last_row, numbers, read_words, text_of, whole
+from nfbench.loaders.watched import watched_box
 
 given = ("views",)
 
@@ -169,20 +170,6 @@ def write_log(path: Path, c2w: NDArray[np.floating]) -> None:
         for k, pose in enumerate(c2w)
     ]
     write_text(path, "".join(entries))
-
-
-def watched_box(cameras: Cameras) -> NDArray[np.float32]:
-    """(2,3) a cube around the point nearest to all optical axes, its faces as far from it as half of the cameras are.
-
-    Nearest by least squares; where all axes are parallel, of such points the one nearest to the middle of the cameras.
-    """
-    centres, axes = cameras.centres.astype(np.float64), cameras.c2w[:, :, 2].astype(np.float64)
-    across = np.eye(3) - axes[:, :, None] * axes[:, None]  # what is left of a vector beside each axis
-    middle = centres.mean(0)
-    off = np.einsum("nij,nj->i", across, centres - middle)
-    point = middle + np.linalg.lstsq(across.sum(0), off, rcond=1e-9)[0]
-    half = max(float(np.median(np.linalg.norm(centres - point, axis=1))), 1e-6 * (1 + float(np.abs(point).max())))
-    return np.stack([point - half, point + half]).astype(np.float32)
 
 
 def _images(folder: Path) -> str:

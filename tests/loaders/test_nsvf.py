@@ -10,6 +10,7 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Views
 from nfbench.loaders import nsvf
+from nfbench.loaders.watched import watched_box
 
 W, H = 20, 16
 FOCAL, X, Y = 30.5, 10.25, 8.0
@@ -278,6 +279,12 @@ def test_writing_what_was_read_changes_nothing(tmp_path, numbers):
 def test_a_test_set_named_1_beside_val_is_numbered_again(tmp_path):
     nsvf.write(tmp_path / "out", {"train": views_of(["a"]), "val": views_of(["b"]), "test": views_of(["1_c"])}, BOX)
     assert nsvf.read(tmp_path / "out").hidden.names == ("2_1_c",)
+
+
+def test_without_a_box_it_is_what_the_training_cameras_watch(tmp_path):
+    splits = {"train": views_of(["a", "b"]), "test": views_of(["c"], 5)}
+    nsvf.write(tmp_path / "out", splits)
+    np.testing.assert_array_equal(nsvf.read(tmp_path / "out").box, watched_box(splits["train"].cameras))
 
 
 def test_what_cannot_be_written(tmp_path, folder):

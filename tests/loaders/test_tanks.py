@@ -12,7 +12,8 @@ from nfbench.harness.png import write_png
 from nfbench.harness.scan import CropVolume
 from nfbench.harness.scene import Mesh, Views
 from nfbench.loaders import tanks
-from nfbench.loaders.tanks import read_log, watched_box, write_log
+from nfbench.loaders.tanks import read_log, write_log
+from nfbench.loaders.watched import watched_box
 
 W, H, N = 20, 12, 4
 LENS = {"width": W, "height": H, "intrinsic_matrix": [21.5, 0, 0, 0.5, 22, 0, 9.25, 6, 1]}
@@ -66,6 +67,8 @@ def test_all_registered_views_are_given(folder):
     np.testing.assert_allclose(views.cameras.c2w, [pose(i) for i in range(N)], atol=1e-6)
     np.testing.assert_array_equal(views.image(2), image_of(2))
     assert views.cameras.near_far is None
+    np.testing.assert_array_equal(scene.box, watched_box(views.cameras))
+    np.testing.assert_array_equal(scene.frame, np.eye(4))
     assert list(tanks.splits(folder)) == ["train"]
     assert tanks.splits(folder)["train"].names == views.names
 
@@ -170,28 +173,6 @@ def test_opening_decodes_nothing(folder, monkeypatch):
     views = tanks.read(folder).given.views
     with pytest.raises(TypeError):
         views.image(0)
-
-
-# --- the box
-
-
-def test_the_box_is_what_the_cameras_watch():
-    poses = np.stack([look_at([1 + 3 * np.cos(a), 2 + 3 * np.sin(a), 3.0], [1, 2, 3]) for a in (0, 1, 2.5, 4)])
-    cameras = Cameras(poses, np.tile(np.eye(3), (4, 1, 1)), np.ones((4, 2)))
-    box = watched_box(cameras)
-    assert box.dtype == np.float32
-    np.testing.assert_allclose(box, [[-2, -1, 0], [4, 5, 6]], atol=1e-5)
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_cameras_that_look_along(count):
-    """Axes that never meet: the cube is around the middle of the cameras, and never without extent."""
-    poses = np.tile(np.eye(3, 4), (count, 1, 1))
-    poses[:, :, 3] = np.arange(count)[:, None] * [1, 0, 0]
-    box = watched_box(Cameras(poses, np.tile(np.eye(3), (count, 1, 1)), np.ones((count, 2))))
-    half = 1 if count == 3 else 1e-6
-    np.testing.assert_allclose(box.mean(0), [(count - 1) / 2, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(box[1] - box[0], 2 * half, rtol=1e-3)
 
 
 # --- bad input
