@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +42,7 @@ from nfbench.loaders.imagefolder import (
     read_mask,
     refuse_scene,
 )
+from nfbench.loaders.matrices import read_matrices
 
 Matrix = NDArray[np.float64]
 
@@ -52,7 +51,6 @@ given = ("views",)
 CAMERAS = ("cameras.npz", "cameras_sphere.npz")  # IDR's and VolSDF's name, NeuS's name
 BOX = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))  # around the unit sphere that scale_mat maps from
 
-_MOST = 1024  # bytes of one stored matrix; 4x4 numbers and their header have less
 _IN_PIXELS = 8.0  # by what a row of intrinsics in pixels is larger than the third; 1 where the matrix is rigid
 _SINGULAR = 1e-9
 _SAME = 1e-5  # relative; scale matrices computed in float32 one by one
@@ -65,7 +63,7 @@ def detect(folder: Path) -> bool:
         return False
     for name in CAMERAS:
         try:
-            world = _matrices(folder / name, ["world_mat_0"])["world_mat_0"]
+            world = read_matrices(folder / name, ["world_mat_0"])["world_mat_0"]
         except NfbenchError:
             continue
         if _in_pixels(world):
@@ -185,7 +183,7 @@ def _camera_file(folder: Path, name: str | None) -> Path:
         raise DataMissing(f"{folder} has no {' or '.join(CAMERAS)}.", "Copy the whole dataset again.")
     path = folder / there[0]
     for other in there[1:]:
-        first, second = (_matrices(folder / n, ["world_mat_0", "scale_mat_0"]) for n in (there[0], other))
+        first, second = (read_matrices(folder / n, ["world_mat_0", "scale_mat_0"]) for n in (there[0], other))
         if any(not np.allclose(first[key], second[key], rtol=_SAME) for key in first):
             raise DataCorrupt(f"{folder} has {there[0]} and {other}, which differ.", "Take one of the two away.")
     return path
@@ -193,7 +191,7 @@ def _camera_file(folder: Path, name: str | None) -> Path:
 
 def _projections(path: Path, count: int) -> tuple[Matrix, Matrix]:
     """The projections (N,4,4) of `count` images, and the one scale matrix (4,4)."""
-    matrices = _matrices(path)
+    matrices = read_matrices(path, pattern=r"(world|scale)_mat_\d{1,9}")
     found = sorted(int(name[len("world_mat_") :]) for name in matrices if name.startswith("world"))
     if found != list(range(count)):
         missing = sorted(set(range(count)) - set(found))
@@ -232,40 +230,6 @@ def _in_pixels(world: Matrix) -> bool:
     """Whether a (4,4) projection has intrinsics in pixels; DVR's has none."""
     sizes = np.linalg.norm(world[:3, :3], axis=1)
     return bool((sizes[:2] > _IN_PIXELS * sizes[2]).all())
-
-
-def _matrices(path: Path, names: Iterable[str] = ()) -> dict[str, Matrix]:
-    """The matrices called `names` in an npz file; without names, all world and scale matrices."""
-    if not path.is_file():
-        raise DataMissing(f"There is no {path}.", "Copy the whole dataset again.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            wanted = list(names) or [name for name in entries if re.fullmatch(r"(world|scale)_mat_\d{1,9}", name)]
-            return {name: _matrix(path, archive, entries.get(name), name) for name in wanted}
-    except NfbenchError:
-        raise
-    except Exception as error:  # zipfile and numpy let whatever a damaged file provokes through
-        raise DataCorrupt(f"{path} cannot be read as npz: {type(error).__name__}: {error}.", _FETCH) from None
-
-
-def _matrix(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, name: str) -> Matrix:
-    """One matrix (4,4), its header looked at before anything is made room for; objects are never unpickled."""
-    if entry is None:
-        raise DataCorrupt(f"{path} has no {name}.", _FETCH)
-    if entry.file_size > _MOST:
-        raise DataCorrupt(f"{path}: {name} has {entry.file_size} bytes, no matrix of 4x4.", _FETCH)
-    stream = io.BytesIO(archive.read(entry))
-    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, fortran, kind = header[np.lib.format.read_magic(stream)](stream)
-    if shape != (4, 4) or kind.kind not in "fiu":
-        raise DataCorrupt(f"{path}: {name} is {kind} of shape {shape}, not (4, 4) numbers.", _FETCH)
-    values = np.frombuffer(stream.read(), kind, 16).reshape(shape, order="F" if fortran else "C").astype(np.float64)
-    if not np.isfinite(values).all() or np.abs(values).max() > np.finfo(np.float32).max:
-        raise DataCorrupt(f"{path}: {name} holds NaN or infinity: {values.tolist()}.", _FETCH)
-    if np.abs(values[3] - (0, 0, 0, 1)).max() > _SAME:
-        raise DataCorrupt(f"{path}: the last row of {name} is {values[3].tolist()}, not 0 0 0 1.", "Is it transposed?")
-    return values
 
 
 def _masks(folder: Path, files: tuple[Path, ...], size: NDArray[np.int32]) -> tuple[Path, ...]:

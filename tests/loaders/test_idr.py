@@ -309,6 +309,15 @@ def test_an_array_that_declares_too_much_is_refused_unread(folder):
     refused(folder, "world_mat_4", "shape (1048576, 1048576)")
 
 
+def test_npy_of_other_versions(folder):
+    """2.0 is for headers beyond 64 KiB, which no matrix has."""
+    packed = io.BytesIO()
+    np.lib.format.write_array(packed, np.eye(4), version=(2, 0))
+    with zipfile.ZipFile(folder / "cameras.npz", "a") as archive:
+        archive.writestr("world_mat_4.npy", packed.getvalue())
+    refused(folder, "cameras.npz", "another version")
+
+
 @pytest.mark.parametrize("kind", ["<f4", ">f8", "<i4"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_matrices_of_any_numbers_in_any_order(folder, kind, order):

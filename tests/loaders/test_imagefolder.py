@@ -77,11 +77,17 @@ def test_links_out_of_the_dataset_are_refused(tmp_path):
     assert len(image_files(tmp_path / "linked", "image")) == 1
 
 
-def test_links_in_a_circle_are_outside(tmp_path):
+def test_links_in_a_circle_are_outside(tmp_path, monkeypatch):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     assert within(tmp_path, tmp_path / "c")
-    assert isinstance(within(tmp_path, tmp_path / "a"), bool)
+    assert isinstance(within(tmp_path, tmp_path / "a"), bool)  # Python 3.13 does not mind the circle
+
+    def fails(self):
+        raise OSError
+
+    monkeypatch.setattr(type(tmp_path), "resolve", fails)
+    assert within(tmp_path, tmp_path / "c") is False
 
 
 def test_sizes(tmp_path):
