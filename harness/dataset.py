@@ -66,6 +66,10 @@ def detect(path: Path, format: str | None = None) -> tuple[FormatSpec, list[Path
     shelf = registry().formats
     specs = [find(shelf, format, "format")] if format else list(shelf.values())
     fitting = [(spec, scenes) for spec in specs if (scenes := _scenes(loader(spec), path))]
+    if not fitting and format and path.is_dir():
+        return specs[0], [path]  # the reader says what is wrong with it
+    itself = [(spec, scenes) for spec, scenes in fitting if scenes == [path]]
+    fitting = itself or fitting  # a scene goes before what may lie in its folders
     if not fitting:
         expected = "; ".join(f"{spec.name}: {spec.summary}" for spec in specs)
         if is_plain(path):

@@ -12,6 +12,36 @@ SPECS = (
         "nerf-synthetic@1",
     ),
     FormatSpec(
+        "llff", "nfbench.loaders.llff", "LLFF: poses_bounds.npy beside images; every eighth image is for testing", "llff@1"
+    ),
+    FormatSpec(
+        "colmap",
+        "nfbench.loaders.colmap",
+        "COLMAP: sparse/0 in text or binary beside images, as mip-NeRF 360; every eighth image is for testing",
+        "mipnerf360@1",
+    ),
+    FormatSpec(
+        "nerfstudio",
+        "nfbench.loaders.nerfstudio",
+        "nerfstudio: transforms.json with lenses, masks and depth frame by frame",
+        "llff@1",
+    ),
+    FormatSpec(
+        "idr",
+        "nfbench.loaders.idr",
+        "IDR, NeuS and VolSDF copies of DTU and BlendedMVS: image, mask and cameras.npz or cameras_sphere.npz",
+        "idr-dtu@1",
+    ),
+    FormatSpec(
+        "mvsnet",
+        "nfbench.loaders.mvsnet",
+        "BlendedMVS and MVSNet: blended_images, cams/*_cam.txt and rendered_depth_maps/*.pfm",
+        "volsdf-dtu@1",
+    ),
+    FormatSpec(
+        "nsvf", "nfbench.loaders.nsvf", "NSVF: bbox.txt, intrinsics.txt, rgb/{0,1,2}_*.png and pose/*.txt", "nsvf@1"
+    ),
+    FormatSpec(
         "dtu-truth",
         "nfbench.loaders.dtu_truth",
         "DTU's scans to judge meshes by: Points/stl/stl024_total.ply beside ObsMask/*.mat",
