@@ -1,0 +1,50 @@
+"""The images in one folder of a scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nfbench.harness import imagefile
+from nfbench.harness.errors import DataCorrupt, DataMissing
+
+_AGAIN = "Download the scene again."
+
+
+def images_in(folder: Path, root: Path, endings: tuple[str, ...] = imagefile.ENDINGS) -> dict[str, Path]:
+    """The images in `folder` by name, without the ending, sorted by name; other files and hidden ones are left out.
+
+    Args:
+        folder: holds the images.
+        root: the scene's folder, out of which no link may lead.
+        endings: of files that count, in lower case.
+
+    Raises:
+        DataMissing: no such folder, or no image in it.
+        DataCorrupt: two images of one name, or a link out of `root`.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in endings and file.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataMissing(f"There is no folder {folder}.", _AGAIN) from None
+    except OSError as error:
+        raise DataCorrupt(f"{folder} cannot be read: {error.strerror}.", "Check its permissions.") from None
+    if not files:
+        raise DataMissing(f"{folder} holds no {' or '.join(endings)}.", _AGAIN)
+    home = root.resolve()
+    outside = not within(home, folder)
+    found: dict[str, Path] = {}
+    for file in files:
+        if outside or (file.is_symlink() and not within(home, file)):
+            raise DataCorrupt(f"{file} lies outside of {root}.", "Copy what the link leads to into the scene.")
+        if file.stem in found:
+            raise DataCorrupt(f"{folder}: two files are called {file.stem!r}.", "Rename or remove one of them.")
+        found[file.stem] = file
+    return found
+
+
+def within(root: Path, path: Path) -> bool:
+    """Whether `path` is below `root`, itself without links, after all links."""
+    try:
+        return path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # links in a circle
+        return False
