@@ -4,21 +4,16 @@
     <category>/set_lists/set_lists_<subset>.json    {train,val,test}: [[sequence, frame number, image path], ...]
     <category>/<sequence>/images/frame000001.jpg    and masks/, depths/, depth_masks/, pointcloud.ply
 
-A frame's viewpoint is PyTorch3D's: row vectors, x_camera = x_world R + T, with x left, y up and z forward. Its focal
-length and principal point are in normalised coordinates that grow to the left and up from the middle of the image:
+A frame's viewpoint is PyTorch3D's, see viewpoint.py. Depth is a 16-bit PNG whose bits are float16, along the optical
+axis. The point cloud comes from the views and is no truth: it only gives the box.
 
-    ndc_isotropic           one unit is half the shorter side
-    ndc_norm_image_bounds   one unit is half the width along x and half the height along y; what is meant where the
-                            format is not said
-
-facebookresearch/co3d dataset/data_types.py; facebookresearch/pytorch3d implicitron/dataset. Depth is a 16-bit PNG whose
-bits are float16, along the optical axis. The point cloud comes from the views and is no truth: it only gives the box.
+facebookresearch/co3d dataset/data_types.py; facebookresearch/pytorch3d implicitron/dataset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,25 +21,30 @@ from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras, check_poses
 from nfbench.harness.cloudfile import read_cloud
-from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, NotFound, Unsupported, did_you_mean
+from nfbench.harness.errors import (
+    ContractBroken,
+    DataCorrupt,
+    DataMissing,
+    NfbenchError,
+    NotFound,
+    did_you_mean,
+)
 from nfbench.harness.imagefile import image_size, read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Scene, Views
-from nfbench.loaders.imagefolder import within
+from nfbench.loaders.imagefolder import NamedFiles
 from nfbench.loaders.jgzfile import read_json, records, write_json
 from nfbench.loaders.pngkinds import depth_size, mask_size, read_depth, read_mask, write_grey
+from nfbench.loaders.viewpoint import numbers, ray_lengths, read_viewpoint, viewpoint_of
 from nfbench.loaders.viewsets import one_of_each
 
 given = ("views",)
 
 ANNOTATIONS = "frame_annotations.jgz"
-FORMATS = ("ndc_isotropic", "ndc_norm_image_bounds")
 
 _SPLITS = ("train", "val", "test")
-_TO_OPENCV = np.array([-1.0, -1.0, 1.0])  # PyTorch3D's x and y point left and up
 _ROOM = 0.05  # of the longest edge, around the point cloud
 _AGAIN = "Download the category's annotations again."
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def detect(folder: Path) -> bool:
@@ -74,7 +74,7 @@ def read(folder: Path, subset: str | None = None) -> Scene:
         DataMissing: a file or a frame is not there, or nothing parts known from unseen frames.
         DataCorrupt: a file is not what it should be.
         NotFound: there is no such subset.
-        Unsupported: intrinsics in a format other than `FORMATS`.
+        Unsupported: intrinsics in a format other than those of viewpoint.py.
     """
     parts = splits(folder, subset)
     for split in ("train", "test"):
@@ -93,8 +93,8 @@ def splits(folder: Path, subset: str | None = None) -> dict[str, Views]:
 def write(folder: Path, splits: Mapping[str, Views]) -> None:
     """Write a sequence beside the other ones of its category; the splits become the subset manyview_<sequence>.
 
-    Reading gives the same rotations, intrinsics, names, pixels and masks. Lost: the last digit of camera centres
-    (1e-6 of the longest), near and far, depth beyond float16, and frames in val that are in no other split are kept.
+    Reading gives the same splits, rotations, intrinsics, names, pixels and masks. Lost: near and far, the last digit of
+    camera centres (1e-6 of the longest), and what float16 cannot hold of depth.
 
     Args:
         folder: of the sequence, in the folder of its category; images are written as PNG.
@@ -153,7 +153,9 @@ def _parts(folder: Path, frames: Mapping[int, Mapping[str, Any]], subset: str | 
     ends = {"train": "known", "val": " ", "test": "unseen"}
     parts = {split: [n for n, kind in kinds.items() if kind.endswith(end)] for split, end in ends.items()}
     if not parts["train"] or not parts["test"]:
-        raise DataMissing(f"{folder}: no subset of many views lists it, and its frames are not parted.", "Name a subset.")
+        raise DataMissing(
+            f"{folder}: no subset of many views lists it, and its frames are not parted.", "Name a subset."
+        )
     return parts
 
 
@@ -170,21 +172,30 @@ def _listed(path: Path, sequence: str, frames: Mapping[int, Mapping[str, Any]]) 
         parts[split] = [entry[1] for entry in entries if entry[0] == sequence]
         for number in parts[split]:
             if type(number) is not int or number not in frames:
-                raise DataMissing(f"{path}: {split} lists frame {number!r} of {sequence}, which is not annotated.", _AGAIN)
+                raise DataMissing(
+                    f"{path}: {split} lists frame {number!r} of {sequence}, which is not annotated.", _AGAIN
+                )
     return parts
 
 
 def _views(folder: Path, frames: Sequence[Mapping[str, Any]]) -> Views:
     """The views of some frames."""
     labels = [f"{folder}: frame {frame['frame_number']}" for frame in frames]
-    paths = _Paths(folder)
+    paths = NamedFiles(folder)
     files = tuple(paths.of(label, frame, "image", "path") for label, frame in zip(labels, frames, strict=True))
     sizes = [_size(label, frame, file) for label, frame, file in zip(labels, frames, files, strict=True)]
-    points = [_viewpoint(*each) for each in zip(labels, frames, sizes, strict=True)]
+    points = [
+        read_viewpoint(label, frame.get("viewpoint"), size)
+        for label, frame, size in zip(labels, frames, sizes, strict=True)
+    ]
     c2w = np.stack([pose for pose, _ in points])
     check_poses(c2w, labels)
-    cameras = Cameras(c2w.astype(np.float32), np.stack([K for _, K in points]).astype(np.float32), np.int32(sizes))
-    masks = [paths.of(*each, "mask", "path") if each[1].get("mask") else None for each in zip(labels, frames, strict=True)]
+    cameras = Cameras(
+        c2w.astype(np.float32), np.stack([K for _, K in points]).astype(np.float32), np.array(sizes, np.int32)
+    )
+    masks = [
+        paths.of(*each, "mask", "path") if each[1].get("mask") else None for each in zip(labels, frames, strict=True)
+    ]
     for file, size in zip(masks, sizes, strict=True):
         if file is not None and mask_size(file) != size:
             raise DataCorrupt(f"{file} is not of the size of its image, {size[0]}x{size[1]}.", "Fetch it again.")
@@ -209,28 +220,6 @@ def _views(folder: Path, frames: Sequence[Mapping[str, Any]]) -> Views:
     )
 
 
-class _Paths:
-    """The files that the annotations of a sequence name, made sure to lie in its folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
-        self.home = folder.resolve()
-        self.inside: dict[Path, bool] = {}
-
-    def of(self, label: str, frame: Mapping[str, Any], what: str, key: str) -> Path:
-        """The file that `frame[what][key]` names, relative to the folder of the categories."""
-        part = frame.get(what)
-        text = part.get(key) if isinstance(part, dict) else None
-        if not isinstance(text, str) or "\0" in text or not text.isprintable() or not PurePosixPath(text).name:
-            raise DataCorrupt(f"{label}: {what} has no usable {key}: {text!r}.", _AGAIN)
-        file = self.folder.parent.parent / PurePosixPath(text)
-        if file.parent not in self.inside:
-            self.inside[file.parent] = within(self.home, file.parent)
-        if not self.inside[file.parent] or (file.is_symlink() and not within(self.home, file)):
-            raise DataCorrupt(f"{label}: {what} {text} lies outside of {self.folder}.", "Was a folder renamed?")
-        return file
-
-
 def _size(label: str, frame: Mapping[str, Any], file: Path) -> tuple[int, int]:
     """Width and height of the image, which must be those that the annotation says as height and width."""
     size = image_size(file)
@@ -240,48 +229,7 @@ def _size(label: str, frame: Mapping[str, Any], file: Path) -> tuple[int, int]:
     return size
 
 
-def _numbers(label: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:  # noqa: ANN401  # of JSON
-    """The numbers in nested lists of JSON."""
-
-    def sound(value: Any, shape: tuple[int, ...]) -> bool:  # noqa: ANN401
-        if not shape:
-            return type(value) in (int, float) and abs(value) < _LARGEST  # NaN is not
-        return isinstance(value, list) and len(value) == shape[0] and all(sound(v, shape[1:]) for v in value)
-
-    if not sound(value, shape):
-        raise DataCorrupt(f"{label} is {str(value)[:80]}, not {' x '.join(map(str, shape)) or 1} numbers.", _AGAIN)
-    return np.array(value, np.float64)
-
-
-def _viewpoint(
-    label: str, frame: Mapping[str, Any], size: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(3,4) camera-to-world pose in OpenCV axes, and (3,3) intrinsics in pixels."""
-    point = frame.get("viewpoint")
-    if not isinstance(point, dict):
-        raise DataMissing(f"{label} has no viewpoint.", "Take the frame out of the set lists.")
-    R = _numbers(f"{label}: viewpoint R", point.get("R"), (3, 3))
-    T = _numbers(f"{label}: viewpoint T", point.get("T"), (3,))
-    focal = _numbers(f"{label}: focal_length", point.get("focal_length"), (2,))
-    principal = _numbers(f"{label}: principal_point", point.get("principal_point"), (2,))
-    if (focal <= 0).any():
-        raise DataCorrupt(f"{label}: focal_length {focal.tolist()} is not above 0.", _AGAIN)
-    unit = _unit(label, point.get("intrinsics_format", FORMATS[1]), size)
-    half = np.array(size) / 2
-    K = np.diag([*(focal * unit), 1.0])
-    K[:2, 2] = half - principal * unit
-    return np.concatenate([R * _TO_OPENCV, -(R @ T)[:, None]], axis=1), K
-
-
-def _unit(label: str, format: Any, size: tuple[int, int]) -> NDArray[np.float64]:  # noqa: ANN401  # of JSON
-    """(2,) the pixels in one unit of normalised coordinates along x and y."""
-    if format not in FORMATS:
-        raise Unsupported(f"{label}: intrinsics_format {format!r}.", f"Known: {', '.join(FORMATS)}.")
-    half = np.array(size) / 2
-    return np.full(2, half.min()) if format == FORMATS[0] else half
-
-
-def _depth_files(paths: _Paths, label: str, frame: Mapping[str, Any]) -> tuple[Path, Path | None, float] | None:
+def _depth_files(paths: NamedFiles, label: str, frame: Mapping[str, Any]) -> tuple[Path, Path | None, float] | None:
     """The depth of a frame, the mask of where it holds, and the factor to scene units; None where it has no depth."""
     depth = frame.get("depth")
     if not depth:
@@ -291,7 +239,7 @@ def _depth_files(paths: _Paths, label: str, frame: Mapping[str, Any]) -> tuple[P
     valid = paths.of(label, frame, "depth", "mask_path") if depth.get("mask_path") else None
     if valid is not None and mask_size(valid) != depth_size(file):
         raise DataCorrupt(f"{valid} is not of the size of {file.name}.", "Download the sequence again.")
-    return file, valid, float(_numbers(f"{label}: depth scale_adjustment", depth.get("scale_adjustment"), ()))
+    return file, valid, float(numbers(f"{label}: depth scale_adjustment", depth.get("scale_adjustment"), ()))
 
 
 def _depth(label: str, camera: Cameras, files: tuple[Path, Path | None, float] | None) -> Float:
@@ -305,11 +253,10 @@ def _depth(label: str, camera: Cameras, files: tuple[Path, Path | None, float] |
         known &= read_mask(valid)
     z = np.where(known, z, np.float32(np.inf))
     width, height = camera.size[0].tolist()
-    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-    z = z[(y * len(z) / height).astype(np.int64)][:, (x * z.shape[1] / width).astype(np.int64)]
-    K = camera.K[0].astype(np.float64)
-    slope = np.hypot(((x - K[0, 2]) / K[0, 0])[None], ((y - K[1, 2]) / K[1, 1])[:, None])
-    return (z * np.sqrt(1 + slope**2)).astype(np.float32)
+    row = ((np.arange(height) + 0.5) * z.shape[0] / height).astype(np.int64)
+    column = ((np.arange(width) + 0.5) * z.shape[1] / width).astype(np.int64)
+    distance: Float = z[row][:, column] * ray_lengths(camera)
+    return distance
 
 
 def _box(folder: Path, views: Views) -> Float:
@@ -334,10 +281,6 @@ def _annotation(category: str, sequence: str, views: Views, index: int) -> dict[
     name, camera = views.names[index], views.cameras[index]
     if name in ("", ".", "..") or set(name) & {"/", "\\"} or not name.isprintable():
         raise ContractBroken(f"{sequence}: {name!r} cannot be the name of an image.", "Use the name of a file only.")
-    K, c2w, half = camera.K[0].astype(np.float64), camera.c2w[0].astype(np.float64), camera.size[0] / 2
-    if not np.array_equal(K, [[K[0, 0], 0, K[0, 2]], [0, K[1, 1], K[1, 2]], [0, 0, 1]]) or min(K[0, 0], K[1, 1]) <= 0:
-        raise Unsupported(f"{sequence}: view {name!r} has skew or a negative focal length.", "The format has neither.")
-    R, unit = c2w[:, :3] * _TO_OPENCV, float(half.min())
     there = f"{category}/{sequence}"
     depth = {"path": f"{there}/depths/{name}.geometric.png", "scale_adjustment": 1.0, "mask_path": None}
     return {
@@ -347,13 +290,7 @@ def _annotation(category: str, sequence: str, views: Views, index: int) -> dict[
         "image": {"path": f"{there}/images/{name}.png", "size": camera.size[0, ::-1].tolist()},
         "depth": None if views.load_depth is None else depth,
         "mask": None if views.load_mask is None else {"path": f"{there}/masks/{name}.png", "mass": None},
-        "viewpoint": {
-            "R": R.tolist(),
-            "T": np.linalg.solve(R, -c2w[:, 3]).tolist(),
-            "focal_length": [K[0, 0] / unit, K[1, 1] / unit],
-            "principal_point": ((half - K[:2, 2]) / unit).tolist(),
-            "intrinsics_format": FORMATS[0],
-        },
+        "viewpoint": viewpoint_of(f"{sequence}: view {name!r}", camera),
     }
 
 
@@ -362,8 +299,5 @@ def _write_images(root: Path, frame: Mapping[str, Any], views: Views, index: int
     if frame["mask"]:
         write_grey(root / frame["mask"]["path"], views.mask(index).astype(np.uint8) * 255)
     if frame["depth"]:
-        K, (width, height) = views.cameras.K[index].astype(np.float64), views.cameras.size[index].tolist()
-        x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-        slope = np.hypot(((x - K[0, 2]) / K[0, 0])[None], ((y - K[1, 2]) / K[1, 1])[:, None])
-        z = np.where(np.isfinite(views.depth(index)), views.depth(index), 0) / np.sqrt(1 + slope**2)
+        z = np.where(np.isfinite(views.depth(index)), views.depth(index), 0) / ray_lengths(views.cameras[index])
         write_grey(root / frame["depth"]["path"], z.astype(np.float16).view(np.uint16))

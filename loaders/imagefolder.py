@@ -1,8 +1,10 @@
-"""The images in one folder of a scene."""
+"""The images of a scene: those in one of its folders, or those that its annotations name."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from nfbench.harness import imagefile
 from nfbench.harness.errors import DataCorrupt, DataMissing
@@ -48,3 +50,29 @@ def within(root: Path, path: Path) -> bool:
         return path.resolve().is_relative_to(root)
     except (OSError, RuntimeError):  # links in a circle
         return False
+
+
+class NamedFiles:
+    """The files that the annotations of a folder name, made sure to lie in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.home = folder.resolve()
+        self.inside: dict[Path, bool] = {}
+
+    def of(self, label: str, frame: Mapping[str, Any], what: str, key: str) -> Path:
+        """The file that `frame[what][key]` names, relative to the folder two above.
+
+        Raises:
+            DataCorrupt: it names none, or one outside of the folder.
+        """
+        part = frame.get(what)
+        text = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(text, str) or "\0" in text or not text.isprintable() or not PurePosixPath(text).name:
+            raise DataCorrupt(f"{label}: {what} has no usable {key}: {text!r}.", "Download the annotations again.")
+        file = self.folder.parent.parent / PurePosixPath(text)
+        if file.parent not in self.inside:
+            self.inside[file.parent] = within(self.home, file.parent)
+        if not self.inside[file.parent] or (file.is_symlink() and not within(self.home, file)):
+            raise DataCorrupt(f"{label}: {what} {text} lies outside of {self.folder}.", "Was a folder renamed?")
+        return file

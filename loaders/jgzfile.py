@@ -110,7 +110,7 @@ def _zipped(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        with igzip.open(path, "rb") if _zipped(path) else path.open("rb") as file:
+        with igzip.IGzipFile(path, "rb") if _zipped(path) else path.open("rb") as file:  # type: ignore[no-untyped-call]
             data = file.read(MOST + 1)
         if len(data) > MOST:
             raise DataCorrupt(f"{path} holds more than {MOST} bytes.", _AGAIN)

@@ -29,6 +29,7 @@ from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
 from nfbench.loaders.imagefolder import images_in
 from nfbench.loaders.silhouettes import agreement
+from nfbench.loaders.srnfile import read_intrinsics, read_pose
 from nfbench.loaders.viewsets import one_of_each, read_text
 
 Convention = Literal["opencv", "opengl"]
@@ -42,8 +43,8 @@ _NESTED = "chairs_2.0_train"
 _EVERY = 8  # a folder outside of the dataset hides every eighth view, as is usual for views of one scene
 _LOOKED_AT = 6  # views by which the convention is told
 _SURE, _UNSURE = 0.8, 0.5  # the right convention reaches 0.95 and more, the wrong one some 0.1
+_FARTHEST = 1e5  # times the radius that cameras see, beyond which a camera has no use of float32
 _OPAQUE = 128  # alpha from which on a pixel is foreground
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Evidence(NamedTuple):
@@ -160,11 +161,12 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
     cameras = views.cameras
     f, cx, cy = (float(cameras.K[0][at]) for at in ((0, 0), (0, 2), (1, 2)))
     wanted = np.array([[f, 0, cx], [0, f, cy], [0, 0, 1]], np.float32)
-    if (cameras.K != wanted).any() or (cameras.size != cameras.size[0]).any() or f <= 0:
+    if (wanted != cameras.K).any() or (cameras.size != cameras.size[0]).any() or f <= 0:
         raise Unsupported(f"{folder}: the format has one focal length and size for all views.", "Resample the images.")
     for name in views.names:
         if name in ("", ".", "..") or set(name) & {"/", "\\", "\0"} or name.startswith("."):
             raise ContractBroken(f"{folder}: {name!r} cannot be the name of an image.", "Use the name of a file only.")
+    (folder / "pose").mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(views.names):
         write_png(folder / "rgb" / f"{name}.png", views.image(index))
         rows = [*cameras.c2w[index].astype(np.float64).tolist(), [0.0, 0.0, 0.0, 1.0]]
@@ -216,9 +218,16 @@ def _views(folder: Path, convention: Convention | None) -> tuple[Views, float]:
     reach = float(np.median(distance)) * math.sin(math.atan(min(size) / (2 * float(K[0, 0]))))
     if reach <= 0:
         raise DataCorrupt(f"{folder}: its cameras stand at the origin, where the object should be.", "Shift them.")
+    if distance.max() > _FARTHEST * reach:
+        far = files[int(distance.argmax())].stem
+        raise DataCorrupt(
+            f"{folder / 'pose' / far}.txt: {distance.max():g} from the origin.", "Mend or drop this view."
+        )
     near_far = np.stack([np.maximum(distance - reach, 0), distance + reach], axis=1)
     n = len(files)
-    cameras = Cameras(c2w, np.tile(K, (n, 1, 1)), np.tile(np.int32(size), (n, 1)), near_far.astype(np.float32))
+    cameras = Cameras(
+        c2w, np.tile(K, (n, 1, 1)), np.tile(np.array(size, np.int32), (n, 1)), near_far.astype(np.float32)
+    )
     return Views(cameras, tuple(file.stem for file in files), lambda i: read_png(files[i]), files=files), reach
 
 
@@ -228,7 +237,7 @@ def _turned(poses: NDArray[np.float64], axes: Convention) -> NDArray[np.float32]
 
 def _files(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float32], tuple[int, int], tuple[Path, ...]]:
     """Poses (N,4,4) as stored but camera to world, intrinsics (3,3), width and height, and the images."""
-    f, cx, cy, size, inverted = _intrinsics(folder / "intrinsics.txt")
+    f, cx, cy, size, inverted = read_intrinsics(folder / "intrinsics.txt")
     images = images_in(folder / "rgb", folder, (".png",))
     texts = images_in(folder / "pose", folder, (".txt",))
     for one, other, what in ((images, texts, "pose"), (texts, images, "rgb")):
@@ -237,45 +246,11 @@ def _files(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float32], tupl
             raise DataMissing(f"{folder / what} lacks {lost[0]} ({len(lost)} in all).", "Download the scene again.")
     for file in images.values():
         check_header(file, size)
-    poses = np.stack([_pose(texts[name]) for name in images])
+    poses = np.stack([read_pose(texts[name]) for name in images])
     check_poses(poses, [str(texts[name]) for name in images])
     K = np.array([[f, 0, cx], [0, f, cy], [0, 0, 1]], np.float32)
-    return np.linalg.inv(poses) if inverted else poses, K, size, tuple(images.values())
-
-
-def _intrinsics(path: Path) -> tuple[float, float, float, tuple[int, int], bool]:
-    """Focal length, principal point, width and height, and whether poses are world to camera."""
-    rows = [_numbers(path, number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
-    if len(rows) not in (4, 5) or len(rows[0]) not in (3, 4) or len(rows[3]) != 2 or len(rows[-1]) > 2:
-        counts = " ".join(str(len(row)) for row in rows[:8])
-        raise DataCorrupt(f"{path}: lines of {counts} numbers.", "It has lines of 4, 3, 1, 2 and perhaps 1.")
-    (f, cx, cy), (height, width) = rows[0][:3], rows[3]
-    if f <= 0 or any(side < 1 or side != int(side) for side in (height, width)):
-        raise DataCorrupt(f"{path}: focal length {f:g}, height {height:g}, width {width:g}.", "Fetch it again.")
-    if len(rows) == 5 and (len(rows[4]) != 1 or rows[4][0] not in (0, 1)):
-        raise DataCorrupt(f"{path}: the fifth line is not 0 or 1.", "1 says that poses are world to camera.")
-    return f, cx, cy, (int(width), int(height)), len(rows) == 5 and rows[4][0] == 1
-
-
-def _numbers(path: Path, number: int, line: str) -> list[float]:
-    try:
-        values = [float(word) for word in line.split()]
-    except ValueError:
-        raise DataCorrupt(f"{path}: line {number} is not of numbers: {line[:60]!r}.", "Fetch it again.") from None
-    if not all(abs(value) < _LARGEST for value in values):  # NaN is not
-        raise DataCorrupt(f"{path}: line {number} holds NaN, infinity or more: {line[:60]!r}.", "Drop this view.")
-    return values
-
-
-def _pose(path: Path) -> NDArray[np.float64]:
-    """(4,4) from 16 numbers on one line or several."""
-    values = [v for number, line in enumerate(read_text(path).split("\n"), 1) for v in _numbers(path, number, line)]
-    if len(values) != 16:
-        raise DataCorrupt(f"{path}: {len(values)} numbers, not the 16 of a pose.", "Fetch it again.")
-    pose = np.array(values).reshape(4, 4)
-    if np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-6:
-        raise DataCorrupt(f"{path}: the last row is {pose[3].tolist()}, not 0 0 0 1.", "Is it transposed?")
-    return pose
+    poses = np.linalg.inv(poses).astype(np.float64) if inverted else poses
+    return poses, K, size, tuple(images.values())
 
 
 def _said(folder: Path) -> Convention | None:
@@ -295,7 +270,8 @@ def _foreground(image: Image) -> NDArray[np.bool_]:
     if image.shape[2] == 4 and image[:, :, 3].min() < _OPAQUE:
         opaque: NDArray[np.bool_] = image[:, :, 3] >= _OPAQUE
         return opaque
-    return (image[:, :, :3] != 255).any(axis=2)
+    coloured: NDArray[np.bool_] = (image[:, :, :3] != 255).any(axis=2)
+    return coloured
 
 
 def _evidence(
@@ -307,7 +283,7 @@ def _evidence(
     n = len(at)
     scores = {}
     for axes in get_args(Convention):
-        cameras = Cameras(_turned(poses[at], axes), np.tile(K, (n, 1, 1)), np.tile(np.int32(size), (n, 1)))
+        cameras = Cameras(_turned(poses[at], axes), np.tile(K, (n, 1, 1)), np.tile(np.array(size, np.int32), (n, 1)))
         scores[axes] = agreement(cameras, masks, reach) or 0.0
     opencv, opengl = scores["opencv"], scores["opengl"]
     if max(opencv, opengl) < _SURE or min(opencv, opengl) > _UNSURE:
