@@ -3,6 +3,7 @@
     <synset>/softras_{train,val,test}.lst       ids of objects, one a line
     <synset>/<id>/image/0000.png ... 0023.png   64x64, white background
     <synset>/<id>/mask/0000.png ...             optional
+    <synset>/<id>/depth/00000001.exr ...        optional: along the optical axis, inf on background, in world units
     <synset>/<id>/cameras.npz
         world_mat_i (4,4)       world to camera; z forward, y down
         camera_mat_i (4,4)      to image coordinates in [-1,1], -1 at the outer edge of the first pixel
@@ -13,7 +14,7 @@
 
 Niemeyer et al. 2020, autonomousvision/differentiable_volumetric_rendering FAQ.md; Yu et al. 2021, sxyu/pixel-nerf
 DVRDataset.py. The same names in the cameras.npz of IDR, NeuS and DVR's DTU have other meanings: there world_mat
-is a whole projection. Depth maps (OpenEXR) are left aside.
+is a whole projection.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from numpy.typing import NDArray
 from nfbench.harness.camera import Cameras
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError
 from nfbench.harness.png import write_png
-from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.harness.scene import Float, Given, Points, Scene, Views
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered, world_arrays
+from nfbench.loaders.exr import exr_size, read_exr
 from nfbench.loaders.imagefolder import images_in
 from nfbench.loaders.npzfile import Array, names, read_npz, shaped, write_npz
 from nfbench.loaders.pngkinds import colour_size, mask_size, read_colour, read_mask, write_grey
+from nfbench.loaders.viewpoint import ray_lengths
 from nfbench.loaders.viewsets import line_list, one_of_each
 
 given = ("views",)
@@ -45,6 +48,7 @@ _LIST = "src_dvr.txt"
 _SYNSET = re.compile(r"\d{8}")
 _IMAGES = (".png", ".jpg")
 _RIGID = 1e-2
+_BACKGROUND = 1e4  # scene units from which on a renderer means nothing is there
 
 
 def detect(folder: Path) -> bool:
@@ -123,7 +127,7 @@ def write(folder: Path, splits: Mapping[str, Views], surface: Points | None = No
     """Write the views of all splits, and the surface: reading gives the same cameras, names, pixels and masks.
 
     A view in two splits is written once. Which views are given is not stored: `read` parts them by its own rule, and
-    sorts them by name. Skew is kept, alpha as well; near and far are not.
+    sorts them by name. Skew and alpha are kept; depth, near and far are not.
 
     Raises:
         ContractBroken: names that cannot be those of files, or that have the same number.
@@ -216,7 +220,14 @@ def _views(folder: Path) -> tuple[Views, NDArray[np.float64]]:
     cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), sizes, near_far)
     masks = _masks(folder, images, sizes)
     load_mask = None if masks is None else lambda i: read_mask(masks[i])
-    return Views(cameras, tuple(images), lambda i: read_colour(files[i]), load_mask, files=files), frame
+    depths = _depths(folder, sizes)
+
+    def depth(index: int) -> Float:
+        z = next(iter(read_exr(depths[index]).values())) / np.float32(scale)
+        return np.where(z < _BACKGROUND, z * ray_lengths(cameras[index]), np.float32(np.inf))
+
+    load_depth = depth if depths else None
+    return Views(cameras, tuple(images), lambda i: read_colour(files[i]), load_mask, load_depth, files), frame
 
 
 def _masks(folder: Path, images: Mapping[str, Path], sizes: NDArray[np.int32]) -> list[Path] | None:
@@ -230,6 +241,19 @@ def _masks(folder: Path, images: Mapping[str, Path], sizes: NDArray[np.int32]) -
         if mask_size(masks[name]) != tuple(size):
             raise DataCorrupt(f"{masks[name]} is not of the size of its image, {size[0]}x{size[1]}.", "Scale it.")
     return [masks[name] for name in images]
+
+
+def _depths(folder: Path, sizes: NDArray[np.int32]) -> list[Path]:
+    """The depth maps in the order of the images, as many of the same sizes; none where there is no folder of them."""
+    if not (folder / "depth").is_dir():
+        return []
+    files = list(images_in(folder / "depth", folder, (".exr",)).values())
+    if len(files) != len(sizes):
+        raise DataMissing(f"{folder / 'depth'} holds {len(files)} maps for {len(sizes)} images.", "Fetch it again.")
+    for file, size in zip(files, sizes.tolist(), strict=True):
+        if exr_size(file) != tuple(size):
+            raise DataCorrupt(f"{file} is not of the size of its image, {size[0]}x{size[1]}.", "Fetch it again.")
+    return files
 
 
 def _frame(path: Path, arrays: Mapping[str, Array], numbers: tuple[int, ...]) -> NDArray[np.float64]:
@@ -275,6 +299,8 @@ def _surface(path: Path) -> Points | None:
         return None
     arrays = read_npz(path, ("points", "normals"))
     xyz = shaped(f"{path}: points", arrays.get("points"), (-1, 3))
+    if not len(xyz):
+        raise DataCorrupt(f"{path} holds no points.", "Download the file again.")
     if "normals" not in arrays:
         return Points(xyz.astype(np.float32))
     normal = shaped(f"{path}: normals", arrays["normals"], (len(xyz), 3))

@@ -107,7 +107,8 @@ def shaped(label: str, array: Array | None, *shapes: tuple[int, ...]) -> NDArray
         wanted = " or ".join(str(shape).replace("-1", "N") for shape in shapes)
         raise DataCorrupt(f"{label} has shape {array.shape}, not {wanted}.", _AGAIN)
     values: NDArray[np.float64] = array.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values) if values.ndim else 1, -1)).all(1))
+    finite = np.isfinite(np.atleast_1d(values))
+    bad = np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim))))
     if len(bad):
         raise DataCorrupt(f"{label} holds NaN or infinity in row {bad[0]} ({len(bad)} in all).", _AGAIN)
     return values

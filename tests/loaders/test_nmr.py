@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfbench.harness.camera import Cameras, look_at, project
+from nfbench.harness.camera import Cameras, look_at, project, rays
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Points, Views
@@ -185,6 +185,8 @@ def test_surface_is_read_with_unit_normals(folder):
     for wrong, word in ((points[:, :2], "shape (3, 2)"), (points * np.nan, "NaN")):
         np.savez(folder / "pointcloud.npz", points=wrong)
         refused(folder, "pointcloud.npz: points", word)
+    np.savez(folder / "pointcloud.npz", points=points[:0])
+    refused(folder, "pointcloud.npz holds no points")
     np.savez(folder / "pointcloud.npz", points=points, normals=normal[:2])
     refused(folder, "normals", "(2, 3)")
 
@@ -216,6 +218,44 @@ def test_masks_of_all_kinds(folder, mode):
     pixels = Image.fromarray(np.where(soft >= 128, 255, 0).astype(np.uint8) if mode == "1" else soft)
     pixels.convert(mode, dither=Image.Dither.NONE).save(folder / "mask" / "0001.png")
     np.testing.assert_array_equal(nmr.read(folder).hidden.mask(0), soft >= 128)
+
+
+def exr(pixels):
+    """An uncompressed OpenEXR image of one channel of floats, put together by hand."""
+    import struct
+
+    height, width = pixels.shape
+
+    def attribute(name, kind, data):
+        return name + b"\0" + kind + b"\0" + struct.pack("<I", len(data)) + data
+
+    window = struct.pack("<4i", 0, 0, width - 1, height - 1)
+    head = struct.pack("<II", 20000630, 2)
+    head += attribute(b"channels", b"chlist", b"Z\0" + struct.pack("<iIii", 2, 0, 1, 1) + b"\0")
+    head += attribute(b"compression", b"compression", b"\0") + attribute(b"dataWindow", b"box2i", window) + b"\0"
+    rows = [struct.pack("<iI", y, 4 * width) + row.astype("<f4").tobytes() for y, row in enumerate(pixels)]
+    start = len(head) + 8 * height
+    return head + struct.pack(f"<{height}Q", *(start + y * len(rows[0]) for y in range(height))) + b"".join(rows)
+
+
+def test_depth_is_distance_along_the_ray(folder):
+    (folder / "depth").mkdir()
+    z = np.random.default_rng(0).uniform(1, 2, (5, SIDE, SIDE)).astype(np.float32)
+    z[:, 0, :3] = np.inf, 1e10, 1e4
+    for i in range(5):
+        (folder / "depth" / f"{i:04d}0001.exr").write_bytes(exr(z[i]))
+    scale = np.diag([2.0, 2, 2, 1])
+    save(folder, arrays() | {f"scale_mat_{i}": scale for i in range(5)})
+    views = nmr.read(folder).hidden
+    depth = views.depth(2)
+    assert depth.dtype == np.float32
+    assert np.isinf(depth[0]).tolist() == [True, True, False] + [False] * (SIDE - 3)
+    along = rays(views.cameras, 2)[1].reshape(SIDE, SIDE, 3) @ views.cameras.c2w[2, :, 2]
+    np.testing.assert_allclose((depth * along)[1:], z[3, 1:] / 2, rtol=1e-5)
+    (folder / "depth" / "00040001.exr").write_bytes(exr(z[0, :5]))
+    refused(folder, "00040001.exr", "16x16")
+    (folder / "depth" / "00040001.exr").unlink()
+    refused(folder, "4 maps for 5 images", error=DataMissing)
 
 
 # --- which view is given
@@ -495,7 +535,7 @@ def test_the_real_table(real_data):
     assert len(scene.hidden) == 23
     assert scene.surface.xyz.shape == (100000, 3)
     np.testing.assert_allclose(np.linalg.norm(scene.surface.normal, axis=1), 1, atol=1e-6)
-    inside, framed = 0, 0
+    inside, framed, apart = 0, 0, []
     for i in range(len(scene.hidden)):
         assert scene.hidden.image(i).shape == (256, 256, 4)
         xy, depth = project(scene.hidden.cameras, i, scene.surface.xyz)
@@ -503,7 +543,13 @@ def test_the_real_table(real_data):
         column, row = xy[seen].astype(int).T
         inside += scene.hidden.mask(i)[row, column].sum()
         framed += seen.sum()
+        distance = np.linalg.norm(scene.surface.xyz[seen] - scene.hidden.cameras.centres[i], axis=1)
+        nearest = np.full((256, 256), np.inf, np.float32)
+        np.minimum.at(nearest, (row, column), distance)
+        both = np.isfinite(nearest) & np.isfinite(scene.hidden.depth(i))
+        apart.append(np.abs(nearest - scene.hidden.depth(i))[both])
     assert inside / framed > 0.99
+    assert np.median(np.concatenate(apart)) < 0.003
     assert framed / 23 / 100000 > 0.95
 
 
