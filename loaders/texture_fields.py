@@ -119,8 +119,9 @@ def _views(folder: Path) -> Views:
 def _intrinsics(path: Path, arrays: Mapping[str, Array], number: int, size: tuple[int, int]) -> NDArray[np.float64]:
     """(3,3) in pixels, for OpenCV axes."""
     label = f"{path}: camera_mat_{number}"
-    M = shaped(label, arrays.get(f"camera_mat_{number}"), (3, 3), (3, 4))[:, :3] @ _OPENGL
-    if M[2, 2] <= 0 or np.abs(M[2, :2]).max() > 1e-6 * M[2, 2]:
+    stored = shaped(label, arrays.get(f"camera_mat_{number}"), (3, 3), (3, 4))
+    M = stored[:, :3] @ _OPENGL
+    if M[2, 2] <= 0 or max(np.abs(M[2, :2]).max(), np.abs(stored[:, 3:]).max(initial=0)) > 1e-6 * M[2, 2]:
         raise DataCorrupt(f"{label} is no pinhole camera that looks along -z: {M.tolist()}.", "Fetch it again.")
     K: NDArray[np.float64] = M / M[2, 2]
     K[1] = 2 * K[2] - K[1]  # from below to from above

@@ -547,7 +547,7 @@ def test_the_real_table(real_data):
         nearest = np.full((256, 256), np.inf, np.float32)
         np.minimum.at(nearest, (row, column), distance)
         both = np.isfinite(nearest) & np.isfinite(scene.hidden.depth(i))
-        apart.append(np.abs(nearest - scene.hidden.depth(i))[both])
+        apart.append(np.abs(nearest[both] - scene.hidden.depth(i)[both]))
     assert inside / framed > 0.99
     assert np.median(np.concatenate(apart)) < 0.003
     assert framed / 23 / 100000 > 0.95
