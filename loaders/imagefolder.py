@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,18 +26,20 @@ def images_in(folder: Path, root: Path, endings: tuple[str, ...] = imagefile.END
         DataCorrupt: two images of one name, or a link out of `root`.
     """
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in endings and file.name[0] != ".")
+        with os.scandir(folder) as entries:  # tells links from files without another look at each
+            there = sorted((entry.name, entry.is_symlink()) for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         raise DataMissing(f"There is no folder {folder}.", _AGAIN) from None
     except OSError as error:
         raise DataCorrupt(f"{folder} cannot be read: {error.strerror}.", "Check its permissions.") from None
+    files = [(folder / name, linked) for name, linked in there if name.lower().endswith(endings) and name[0] != "."]
     if not files:
         raise DataMissing(f"{folder} holds no {' or '.join(endings)}.", _AGAIN)
     home = root.resolve()
     outside = not within(home, folder)
     found: dict[str, Path] = {}
-    for file in files:
-        if outside or (file.is_symlink() and not within(home, file)):
+    for file, linked in files:
+        if outside or (linked and not within(home, file)):
             raise DataCorrupt(f"{file} lies outside of {root}.", "Copy what the link leads to into the scene.")
         if file.stem in found:
             raise DataCorrupt(f"{folder}: two files are called {file.stem!r}.", "Rename or remove one of them.")

@@ -20,7 +20,7 @@ def read_intrinsics(path: Path) -> tuple[float, float, float, tuple[int, int], b
         DataMissing: there is no such file.
         DataCorrupt: it is not of the lines that it should be, or its numbers cannot be.
     """
-    rows = [_numbers(path, number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    rows = _rows(path)
     if len(rows) not in (4, 5) or len(rows[0]) not in (3, 4) or len(rows[3]) != 2 or len(rows[-1]) > 2:
         counts = " ".join(str(len(row)) for row in rows[:8])
         raise DataCorrupt(f"{path}: lines of {counts} numbers.", "It has lines of 4, 3, 1, 2 and perhaps 1.")
@@ -39,13 +39,18 @@ def read_pose(path: Path) -> NDArray[np.float64]:
         DataMissing: there is no such file.
         DataCorrupt: other than 16 finite numbers, or a last row other than 0 0 0 1.
     """
-    values = [v for number, line in enumerate(read_text(path).split("\n"), 1) for v in _numbers(path, number, line)]
+    values = [v for row in _rows(path) for v in row]
     if len(values) != 16:
         raise DataCorrupt(f"{path}: {len(values)} numbers, not the 16 of a pose.", "Fetch it again.")
     pose = np.array(values).reshape(4, 4)
     if np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-6:
         raise DataCorrupt(f"{path}: the last row is {pose[3].tolist()}, not 0 0 0 1.", "Is it transposed?")
     return pose
+
+
+def _rows(path: Path) -> list[list[float]]:
+    """The numbers on each line that has any."""
+    return [_numbers(path, number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
 
 
 def _numbers(path: Path, number: int, line: str) -> list[float]:
