@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from nfbench.harness.camera import Cameras, from_opengl, look_at
+from nfbench.harness.camera import Cameras, from_opengl, look_at, project
+from nfbench.loaders import silhouettes
 from nfbench.loaders.silhouettes import agreement
 
 SIDE = 40
@@ -58,3 +59,36 @@ def test_the_bounds_of_a_silhouette():
     few.ravel()[1] = True
     many.ravel()[50] = many.ravel()[49] = True
     assert agreement(narrow, [few, many], 4.0) is None
+
+
+def test_what_a_view_sees():
+    camera = Cameras(np.eye(4)[None, :3], [[[10, 0, 5], [0, 10, 4], [0, 0, 1]]], [[10, 8]])
+    mask = np.ones((8, 10), bool)
+    mask[2, 7] = False
+    pixels = np.array([[5, 4], [0.5, 0.5], [-0.1, 4], [10, 4], [9.9, 7.9], [5, 8], [5, -0.1], [7.5, 2.5], [2.5, 7.5]])
+    for depth in (0.1, 3.0):
+        places = np.c_[(pixels - (5, 4)) / 10, np.ones(9)] * depth
+        seen = silhouettes._seen(camera, 0, mask, places[None])
+        assert seen.tolist() == [[True, True, False, False, True, False, False, False, True]]
+        assert not silhouettes._seen(camera, 0, mask, -places[None]).any()
+    assert not silhouettes._seen(camera, 0, mask, np.zeros((1, 1, 3))).any()
+
+
+def test_places_along_rays():
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[3, 5] = mask[30, 8] = True
+    view = cameras(EYES[:1])
+    places = silhouettes._places(view, 0, mask, 4.0)
+    assert places.shape == (2, 128, 3)
+    for ray, pixel in zip(places, ((5.5, 3.5), (8.5, 30.5)), strict=True):
+        np.testing.assert_allclose(project(view, 0, ray)[0], [pixel] * 128, atol=1e-3)
+        np.testing.assert_allclose(np.linalg.norm(ray - EYES[0], axis=1), np.arange(1, 129) / 32, rtol=1e-5)
+    assert silhouettes._places(view, 0, DISC, 4.0).shape == (32, 128, 3)
+
+
+def test_silhouettes_are_widened_by_a_hundredth_and_a_half():
+    mask = np.zeros((50, 100), bool)
+    mask[20, 30] = True
+    wide = silhouettes._widened(mask)
+    assert wide.sum() == 25
+    assert wide[18:23, 28:33].all()

@@ -144,3 +144,37 @@ def test_the_real_car(real_data):
             shares.append(np.isfinite(views.depth(j))[row[seen], column[seen]].mean())
     assert min(shares) > 0.98
     assert np.mean(shares) > 0.99
+
+
+def damaged(rng, data):
+    """Some bytes cut off, put in, taken out or changed."""
+    at, much = int(rng.integers(len(data))), int(rng.integers(1, 20))
+    kind = rng.integers(4)
+    if kind == 0:
+        return data[:at]
+    return data[:at] + (rng.bytes(much) if kind < 3 else b"") + data[at + (much if kind > 1 else 0) :]
+
+
+def fuzz(folder, rounds, seed=0):
+    """How many of the damaged objects were refused; anything but an NfbenchError comes out."""
+    rng = np.random.default_rng(seed)
+    files = [folder / "visualize" / "depth" / "cameras.npz", folder / "visualize" / "image" / "002.png"]
+    refusals = 0
+    for _ in range(rounds):
+        file = files[int(rng.integers(2))]
+        whole = file.read_bytes()
+        file.write_bytes(damaged(rng, whole))
+        try:
+            views = texture_fields.read(folder).given.views
+            for i in range(len(views)):
+                views.image(i)
+        except NfbenchError:
+            refusals += 1
+        finally:
+            file.write_bytes(whole)
+    return refusals
+
+
+def test_damaged_files_are_refused_in_words(folder):
+    assert fuzz(folder, 200) > 100
+    assert len(texture_fields.read(folder).given.views) == 3
