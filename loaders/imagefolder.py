@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,6 +45,32 @@ def images_in(folder: Path, root: Path, endings: tuple[str, ...] = imagefile.END
             raise DataCorrupt(f"{folder}: two files are called {file.stem!r}.", "Rename or remove one of them.")
         found[file.stem] = file
     return found
+
+
+def beside(
+    images: Mapping[str, Path],
+    sizes: Iterable[Sequence[int]],
+    found: Mapping[str, Path],
+    size_of: Callable[[Path], tuple[int, int]],
+) -> list[Path]:
+    """The masks or depth maps among `found` that go with `images`, by name and in their order.
+
+    Args:
+        images: by name.
+        sizes: width and height of each of them.
+        found: masks or depth maps by name, at least one.
+        size_of: tells width and height of one of those.
+
+    Raises:
+        DataMissing: an image has none.
+        DataCorrupt: one is of another size than its image.
+    """
+    for name, size in zip(images, sizes, strict=True):
+        if name not in found:
+            raise DataMissing(f"{next(iter(found.values())).parent} has nothing for image {name}.", _AGAIN)
+        if size_of(found[name]) != tuple(size):
+            raise DataCorrupt(f"{found[name]} is not of the size of its image, {size[0]}x{size[1]}.", _AGAIN)
+    return [found[name] for name in images]
 
 
 def within(root: Path, path: Path) -> bool:

@@ -32,7 +32,7 @@ from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Points, Scene, Views
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered, world_arrays
 from nfbench.loaders.exr import exr_size, read_exr
-from nfbench.loaders.imagefolder import images_in
+from nfbench.loaders.imagefolder import beside, images_in
 from nfbench.loaders.npzfile import Array, names, read_npz, shaped, write_npz
 from nfbench.loaders.pngkinds import colour_size, mask_size, read_colour, read_mask, write_grey
 from nfbench.loaders.viewpoint import ray_lengths
@@ -234,13 +234,7 @@ def _masks(folder: Path, images: Mapping[str, Path], sizes: NDArray[np.int32]) -
     """The masks in the order of the images, None where there is no folder of them."""
     if not (folder / "mask").is_dir():
         return None
-    masks = images_in(folder / "mask", folder, (".png",))
-    for name, size in zip(images, sizes.tolist(), strict=True):
-        if name not in masks:
-            raise DataMissing(f"{folder / 'mask'} has no mask of image {name}.", "Download the scene again.")
-        if mask_size(masks[name]) != tuple(size):
-            raise DataCorrupt(f"{masks[name]} is not of the size of its image, {size[0]}x{size[1]}.", "Scale it.")
-    return [masks[name] for name in images]
+    return beside(images, sizes.tolist(), images_in(folder / "mask", folder, (".png",)), mask_size)
 
 
 def _depths(folder: Path, sizes: NDArray[np.int32]) -> list[Path]:

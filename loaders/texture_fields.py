@@ -24,7 +24,7 @@ from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Scene, Views
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered
 from nfbench.loaders.exr import exr_size, read_exr
-from nfbench.loaders.imagefolder import images_in
+from nfbench.loaders.imagefolder import beside, images_in
 from nfbench.loaders.npzfile import Array, read_npz, shaped, write_npz
 from nfbench.loaders.pngkinds import colour_size, read_colour
 from nfbench.loaders.viewpoint import ray_lengths
@@ -134,10 +134,4 @@ def _depths(folder: Path, images: Mapping[str, Path], sizes: list[tuple[int, int
     place = folder / "visualize" / "depth"
     if not any(place.glob("*.exr")):
         return []
-    found = images_in(place, folder, (".exr",))
-    for name, size in zip(images, sizes, strict=True):
-        if name not in found:
-            raise DataMissing(f"{place} has no depth of image {name}.", "Download the object again.")
-        if exr_size(found[name]) != size:
-            raise DataCorrupt(f"{found[name]} is not of the size of its image, {size[0]}x{size[1]}.", "Fetch it again.")
-    return [found[name] for name in images]
+    return beside(images, sizes, images_in(place, folder, (".exr",)), exr_size)

@@ -410,7 +410,7 @@ def test_images_and_masks_that_do_not_fit(folder):
     write_png(folder / "mask" / "0002.png", np.zeros((SIDE, SIDE + 1, 3), np.uint8))
     refused(folder, "0002.png", "16x16")
     (folder / "mask" / "0002.png").unlink()
-    refused(folder, "no mask of image 0002", error=DataMissing)
+    refused(folder, "mask has nothing for image 0002", error=DataMissing)
     shutil.copy(folder / "mask" / "0001.png", folder / "mask" / "0002.png")
     Image.new("P", (SIDE, SIDE)).save(folder / "mask" / "0002.png")
     refused(folder, "0002.png", "another kind")

@@ -97,7 +97,7 @@ def test_depth_that_does_not_fit(folder):
     with pytest.raises(DataCorrupt, match=r"000\.exr"):
         texture_fields.read(folder)
     (folder / "visualize" / "depth" / "000.exr").rename(folder / "visualize" / "depth" / "009.exr")
-    with pytest.raises(DataMissing, match="no depth of image 000"):
+    with pytest.raises(DataMissing, match="depth has nothing for image 000"):
         texture_fields.read(folder)
 
 
