@@ -408,6 +408,22 @@ def test_what_cannot_be_written(tmp_path):
                 tmp_path / "s",
                 {"train": Views(Cameras(views.cameras.c2w, K, views.cameras.size), views.names, views.load)},
             )
+    for at in range(4):
+        size = views.cameras.size.copy()
+        size[at] += 1
+        wrong = Views(Cameras(views.cameras.c2w, views.cameras.K, size), views.names, views.load)
+        with pytest.raises(Unsupported, match="one focal length"):
+            srn.write(tmp_path / "s", {"train": wrong})
+    for f in (-7.3, 0.5):
+        K = views.cameras.K.copy()
+        K[:, 0, 0] = K[:, 1, 1] = f
+        changed = {"train": Views(Cameras(views.cameras.c2w, K, views.cameras.size), views.names, views.load)}
+        if f > 0:
+            srn.write(tmp_path / "short", changed)
+            assert srn._views(tmp_path / "short", None)[0].cameras.K[0, 0, 0] == 0.5
+        else:
+            with pytest.raises(Unsupported, match="one focal length"):
+                srn.write(tmp_path / "s", changed)
     for name in ("", "..", "a/b", "a\\b", ".hidden"):
         with pytest.raises(ContractBroken, match="name of an image"):
             srn.write(tmp_path / "s", {"train": random_views(1, names=(name,))})
