@@ -12,7 +12,10 @@ SPECS = (
         "nerf-synthetic@1",
     ),
     FormatSpec(
-        "llff", "nfbench.loaders.llff", "LLFF: poses_bounds.npy beside images; every eighth image is for testing", "llff@1"
+        "llff",
+        "nfbench.loaders.llff",
+        "LLFF: poses_bounds.npy beside images; every eighth image is for testing",
+        "llff@1",
     ),
     FormatSpec(
         "colmap",
@@ -40,6 +43,33 @@ SPECS = (
     ),
     FormatSpec(
         "nsvf", "nfbench.loaders.nsvf", "NSVF: bbox.txt, intrinsics.txt, rgb/{0,1,2}_*.png and pose/*.txt", "nsvf@1"
+    ),
+    FormatSpec(
+        "srn",
+        "nfbench.loaders.srn",
+        "SRN ShapeNet cars and chairs: rgb/, pose/ and intrinsics.txt; OpenCV or OpenGL poses, told by silhouettes",
+        "srn@1",
+    ),
+    FormatSpec(
+        "nmr",
+        "nfbench.loaders.nmr",
+        "ShapeNet NMR as DVR and pixelNeRF use it: image/ and cameras.npz in [-1,1]",
+        "pixelnerf-nmr@1",
+    ),
+    FormatSpec(
+        "texture-fields",
+        "nfbench.loaders.texture_fields",
+        "Texture Fields: visualize/image and visualize/depth/cameras.npz",
+        "nerf-synthetic@1",
+    ),
+    FormatSpec(
+        "co3d", "nfbench.loaders.co3d", "CO3D v2 sequences: images/ beside frame_annotations.jgz", "nerf-synthetic@1"
+    ),
+    FormatSpec(
+        "tanks",
+        "nfbench.loaders.tanks",
+        "Tanks and Temples' photographs with a log of camera poses, and the truth where it lies beside them",
+        "tanks-and-temples@1",
     ),
     FormatSpec(
         "dtu-truth",

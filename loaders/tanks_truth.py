@@ -35,9 +35,13 @@ _RIGID = 1e-3  # by which the rotation of an alignment written with few digits m
 
 
 def detect(folder: Path) -> bool:
-    """Whether a folder holds the truth of the scene that it is named after."""
+    """Whether a folder holds the truth of the scene that it is named after, and not its photographs as well."""
+    from nfbench.loaders import tanks  # which reads the truth along
+
     scene = folder.resolve().name
-    return scene in TOLERANCES and all((folder / f"{scene}{end}").is_file() for end in (".ply", ".json", "_trans.txt"))
+    if scene not in TOLERANCES or tanks.detect(folder):
+        return False
+    return all((folder / f"{scene}{end}").is_file() for end in (".ply", ".json", "_trans.txt"))
 
 
 def read(folder: Path) -> Scene:

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from nfbench.harness.camera import Cameras
+from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
+from nfbench.harness.scene import Views
+from nfbench.loaders import namedimages, viewsets
+
+
+def views(names, near_far=None, mask=True, depth=False):
+    n = len(names)
+    cameras = Cameras(
+        np.tile(np.eye(4)[:3], (n, 1, 1)),
+        np.tile(np.eye(3), (n, 1, 1)),
+        np.tile([3, 2], (n, 1)),
+        near_far and [near_far] * n,
+    )
+
+    def load(i):
+        return np.full((2, 3, 3), ord(names[i]), np.uint8)
+
+    return Views(
+        cameras,
+        tuple(names),
+        load,
+        (lambda i: load(i)[:, :, 0] > 97) if mask else None,
+        (lambda i: load(i)[:, :, 0] * 1.0) if depth else None,
+    )
+
+
+def test_one_of_each_name(tmp_path):
+    whole = viewsets.one_of_each(
+        tmp_path, {"train": views("ba", (1, 2), depth=True), "test": views("ac", (1, 3), depth=True)}
+    )
+    assert whole.names == ("b", "a", "c")
+    assert whole.cameras.near_far.tolist() == [[1, 2], [1, 2], [1, 3]]
+    for i, name in enumerate("bac"):
+        assert whole.image(i)[0, 0, 0] == ord(name)
+        assert whole.mask(i).all() == (name != "a")
+        assert whole.depth(i)[0, 0] == ord(name)
+    plain = viewsets.one_of_each(
+        tmp_path, {"train": views("a", (1, 2), mask=False, depth=True), "test": views("c", mask=False)}
+    )
+    assert plain.cameras.near_far is None
+    assert plain.load_mask is None
+    assert plain.load_depth is None
+
+
+def test_what_does_not_go_together(tmp_path):
+    with pytest.raises(ContractBroken, match="no views"):
+        viewsets.one_of_each(tmp_path, {})
+    with pytest.raises(ContractBroken, match="masks"):
+        viewsets.one_of_each(tmp_path, {"train": views("a"), "test": views("c", mask=False)})
+    for what, value in (
+        ("c2w", np.eye(4)[None, :3] + np.eye(3, 4, k=3)),
+        ("K", np.eye(3)[None] * 2),
+        ("size", [[2, 3]]),
+    ):
+        one = views("a")
+        parts = {k: getattr(one.cameras, k) for k in ("c2w", "K", "size")} | {what: value}
+        with pytest.raises(ContractBroken, match="'a' have different cameras"):
+            viewsets.one_of_each(
+                tmp_path, {"train": one, "test": Views(Cameras(**parts), ("a",), one.load, one.load_mask)}
+            )
+
+
+def test_text(tmp_path, monkeypatch):
+    path = tmp_path / "a.lst"
+    path.write_bytes("\ufeffä b \r\n\r\n c".encode())
+    assert viewsets.line_list(path) == ["ä b", "c"]
+    assert viewsets.line_list(path, blank=True) == ["ä b", "", "c"]
+    path.write_bytes(b"a\xff")
+    with pytest.raises(DataCorrupt, match="byte 1 is not UTF-8"):
+        viewsets.read_text(path)
+    with pytest.raises(DataMissing, match=r"no .*lst2"):
+        viewsets.read_text(tmp_path / "a.lst2")
+    with pytest.raises(DataCorrupt, match="cannot be read"):
+        viewsets.read_text(tmp_path)
+    monkeypatch.setattr(viewsets, "MOST", 2)
+    path.write_bytes(b"ab")
+    assert viewsets.read_text(path) == "ab"
+    path.write_bytes(b"abc")
+    with pytest.raises(DataCorrupt, match="3 bytes"):
+        viewsets.read_text(path)
+
+
+def test_images_in_a_folder(tmp_path):
+    for name in ("b.PNG", "a.jpg", ".a.png", "c.txt", "d e.png"):
+        (tmp_path / name).write_text("")
+    assert list(namedimages.images_in(tmp_path, tmp_path)) == ["a", "b", "d e"]
+    assert namedimages.images_in(tmp_path, tmp_path, (".txt",)) == {"c": tmp_path / "c.txt"}
+    with pytest.raises(DataMissing, match=r"holds no \.exr"):
+        namedimages.images_in(tmp_path, tmp_path, (".exr",))
+    for there in (tmp_path / "x", tmp_path / "c.txt"):
+        with pytest.raises(DataMissing, match="no folder"):
+            namedimages.images_in(there, tmp_path)
+    (tmp_path / "a.png").write_text("")
+    with pytest.raises(DataCorrupt, match="two files are called 'a'"):
+        namedimages.images_in(tmp_path, tmp_path)
+
+
+def test_links_that_lead_out(tmp_path):
+    root, other = tmp_path / "root", tmp_path / "other"
+    for folder in (root / "images", root / "more", other):
+        folder.mkdir(parents=True)
+        (folder / "x.png").write_text("")
+    (root / "images" / "a.png").symlink_to(root / "more" / "x.png")
+    assert list(namedimages.images_in(root / "images", root)) == ["a", "x"]
+    (root / "images" / "b.png").symlink_to(other / "x.png")
+    with pytest.raises(DataCorrupt, match=r"b\.png lies outside"):
+        namedimages.images_in(root / "images", root)
+    (root / "linked").symlink_to(other)
+    with pytest.raises(DataCorrupt, match=r"x\.png lies outside"):
+        namedimages.images_in(root / "linked", root)
+    (root / "c.png").symlink_to(root / "c.png")
+    assert not namedimages.within(root, root / "c.png")
+    (tmp_path / "link").symlink_to(root)
+    assert list(namedimages.images_in(tmp_path / "link" / "more", tmp_path / "link")) == ["x"]
