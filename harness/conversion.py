@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ def convert(source: Path, destination: Path, to: str, format: str | None = None)
             views = reader.splits(folder)
             if not views:
                 raise Unsupported(f"{folder} ({spec.name}) holds no views, which {to} is made of.", "Choose another.")
-            writer.write(place, views)
+            scene = reader.read(folder)
+            wanted = inspect.signature(writer.write).parameters
+            extra = {"frame": scene.frame, "box": scene.box}  # what a format says of a scene beside its views
+            writer.write(place, views, **{key: value for key, value in extra.items() if key in wanted})
         else:
-            writer.write(place, reader.read(folder))
+            writer.write(place, [reader.read(folder)])
         written.append(place)
     return written

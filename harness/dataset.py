@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -26,8 +26,10 @@ class Loader(Protocol):
 
     Where a scene is no folder of its own, the module also has `scenes(path) -> list[Path]`, the scenes that a file or a
     dataset's folder holds, and `name(path) -> str`, what the dataset calls such a scene; the other functions then take
-    what `scenes` gives. A dataset that names scenes to learn from has `training(path) -> list[Path]`; a format that can
-    be written has `write(folder, splits)` where it gives views, else `write(folder, scene)`.
+    what `scenes` gives. A dataset that names scenes to learn from has `training(path) -> list[Path]`, and
+    `read_training(path)` where these give more than others. `notes(path) -> list[str]` says what more there is to know
+    of a scene. A format that can be written has `write(folder, splits)` where it gives views, else
+    `write(folder, scenes)`.
     """
 
     given: tuple[str, ...]
@@ -71,9 +73,11 @@ def detect(path: Path, format: str | None = None) -> tuple[FormatSpec, list[Path
     itself = [(spec, scenes) for spec, scenes in fitting if scenes == [path]]
     fitting = itself or fitting  # a scene goes before what may lie in its folders
     if not fitting:
-        expected = "; ".join(f"{spec.name}: {spec.summary}" for spec in specs)
+        expected = ", ".join(spec.name for spec in specs)
         if is_plain(path):
             expected += f". As plain truth: nfbench score PREDICTIONS {path} --protocol ID"
+        else:
+            expected += "; nfbench list formats says how each looks"
         what = "" if path.is_file() else ", and neither is a folder in it"
         raise DataMissing(f"{path} is of no known format{what}.", f"Known: {expected}.")
     if len(fitting) > 1:
@@ -99,9 +103,11 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
     spec, folders = detect(path, format)
     module = loader(spec)
 
-    def opener(folder: Path) -> SceneRef:
+    def opener(folder: Path, read: Callable[[Path], Scene] = module.read) -> SceneRef:
         name = scene_name(folder, module)
-        return SceneRef(name, lambda: replace(module.read(folder), name=name))
+        return SceneRef(name, lambda: replace(read(folder), name=name))
+
+    learned = getattr(module, "read_training", module.read)
 
     return Task(
         name=f"{spec.name}/{path.resolve().stem if path.is_file() else path.resolve().name}",
@@ -109,7 +115,7 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
         protocol=spec.protocol,
         given=module.given,
         test=tuple(opener(folder) for folder in folders),
-        train=tuple(opener(folder) for folder in getattr(module, "training", _none)(path)),
+        train=tuple(opener(folder, learned) for folder in getattr(module, "training", _none)(path)),
         summary=f"{len(folders)} scene{'s' if len(folders) > 1 else ''} in {spec.name} format",
     )
 

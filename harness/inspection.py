@@ -32,7 +32,9 @@ def inspect(path: Path, format: str | None = None) -> dict[str, Any]:
 
 def _scene(module: Loader, folder: Path) -> dict[str, Any]:
     scene = module.read(folder)
+    notes = getattr(module, "notes", None)
     return {
+        **({"notes": notes(folder)} if notes is not None and notes(folder) else {}),
         "name": scene_name(folder, module),
         "splits": {name: _split(views) for name, views in module.splits(folder).items()},
         "box": scene.box.tolist(),
@@ -59,6 +61,7 @@ def text(path: Path, format: str | None, as_json: bool) -> str:
     lines = [f"format    {found['format']} (scored under {found['protocol']})"]
     for scene in found["scenes"]:
         lines.append(f"scene     {scene['name']}")
+        lines += [f"  note    {note}" for note in scene.get("notes", ())]
         for name, split in scene["splits"].items():
             width, height = split["size"]
             others = f" and {len(split['sizes']) - 1} other sizes" if "sizes" in split else ""
