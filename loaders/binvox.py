@@ -79,7 +79,7 @@ class Voxels:
         padded = np.pad(self.filled, 1).astype(np.float32)
         extract: Any = marching_cubes  # has no types
         vertices, faces, _, _ = extract(padded, 0.5, gradient_direction="ascent")
-        return Mesh(self.corner + (vertices.astype(np.float64) - 0.5) * self.cell, faces[:, ::-1])
+        return Mesh(self.corner + (vertices.astype(np.float64) - 0.5) * self.cell, faces)
 
 
 def scenes(path: Path) -> list[Path]:

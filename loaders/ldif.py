@@ -139,8 +139,7 @@ def read_frame(file: Path) -> NDArray[np.float64]:
         off = np.abs(matrix[:3, :3] @ matrix[:3, :3].T / factor**2 - np.eye(3)).max()
     if not (1e-30 < factor < 1e30 and off < 1e-4 and np.isfinite(matrix).all() and (matrix[3] == (0, 0, 0, 1)).all()):
         raise DataCorrupt(f"{file} is no rotation, factor and translation: {matrix.tolist()}.", _AGAIN)
-    back: NDArray[np.float64] = np.linalg.inv(matrix)
-    return back
+    return np.linalg.inv(matrix).astype(np.float64, copy=False)
 
 
 def _below(path: Path) -> list[Path]:

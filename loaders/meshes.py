@@ -2,7 +2,8 @@
 
 Scene coordinates are those of Occupancy Networks: the centre of the bounding box is the origin and its longest edge is
 1, so that absolute thresholds mean the same for every mesh; the frame leads back. Truth is the mesh itself, watertight
-or not, and the winding number at 100,000 points drawn in a cube of edge 1.1. A method gets 300 noisy points of it.
+or not, and the winding number at 100,000 points drawn in a cube of edge 1.1; a mesh that has every face both ways round
+has no inside, and so no such points. A method gets 300 noisy points of the surface.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def read(file: Path, *, points: int = CLOUD, noise: float = NOISE, queries: int 
         Given(cloud=cloud),
         cube(EDGE),
         surface=mesh,
-        occupancy=Points(xyz, value=value, kind="occupancy"),
+        occupancy=Points(xyz, value=value, kind="occupancy") if value.any() else None,
         frame=similarity(edge, centre),
     )
 
