@@ -6,13 +6,14 @@ a surface is judged by how far from the points it lies. Nothing tells the inside
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from nfbench.harness.cloudfile import FORMATS, read_cloud
-from nfbench.harness.errors import NfbenchError
+from nfbench.harness.errors import DataCorrupt, NfbenchError
 from nfbench.harness.meshfile import is_cloud
 from nfbench.harness.scene import Float, Given, Points, Scene, Views
 from nfbench.loaders import siren_xyz
@@ -64,7 +65,10 @@ def read(file: Path) -> Scene:
     Raises:
         DataMissing, DataCorrupt, Unsupported: as `read_cloud`; a cloud without points is corrupt.
     """
-    points = read_cloud(file)
+    if file.suffix.lower() == ".npy" and file.is_file() and npy_shape(file) is None:
+        raise DataCorrupt(f"{file} is no array of numbers.", "Write an (N,3) or (N,6) array with numpy.save.")
+    with warnings.catch_warnings(action="ignore"):  # NumPy's, about arrays that Python 2 wrote
+        points = read_cloud(file)
     points = checked(file, points.xyz, points.normal)
     return Scene(name(file), Given(cloud=points), box_around(points.xyz), surface=points)
 

@@ -1,5 +1,6 @@
 import io
 import struct
+import warnings
 import zipfile
 
 import numpy as np
@@ -118,6 +119,13 @@ def test_headers_that_declare_more_or_less_than_is_there_are_refused(tmp_path):
         with pytest.raises(DataCorrupt, match=r"x\.npy cannot be read"):
             read_npy(path, (None, 3))
         assert npy_shape(path) is None
+
+
+def test_headers_of_python_2_are_read_without_a_warning(tmp_path):
+    path = tmp_path / "x.npy"
+    path.write_bytes(header_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L)}") + A.tobytes())
+    with warnings.catch_warnings(action="error"):
+        np.testing.assert_array_equal(read_npy(path, (2, 3)), A)
 
 
 def test_bombs_are_refused_unread(tmp_path, monkeypatch):
