@@ -32,7 +32,7 @@ def claims(folder):
 @pytest.mark.parametrize("module", SHAPES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_what_a_format_writes_it_alone_claims(tmp_path, module):
     samples = Points(XYZ, value=np.where(np.arange(27) % 2, 0.1, -0.1), kind="sdf")
-    mesh = Mesh(np.eye(4, 3) * 0.5, np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]]))
+    mesh = Mesh(np.eye(4, 3), np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]]))
     surface = mesh if module in (meshes, binvox, imnet) else Points(XYZ, normal=NORMAL)
     given = Given(cloud=Points(XYZ), samples=samples)
     scenes = [Scene(name, given, BOX, surface=surface) for name in ("04379243-a", "04379243-b")]
