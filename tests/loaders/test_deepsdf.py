@@ -138,6 +138,16 @@ def test_links_that_lead_out_are_refused(tmp_path):
         deepsdf.scenes(tmp_path / "data")
 
 
+def test_a_list_beyond_all_sizes_is_not_read(tmp_path, monkeypatch):
+    assert deepsdf._MOST == 2**26
+    (tmp_path / "x.json").write_text("{}")
+    monkeypatch.setattr(deepsdf, "_MOST", 2)
+    assert deepsdf.read_split(tmp_path / "x.json") == []
+    monkeypatch.setattr(deepsdf, "_MOST", 1)
+    with pytest.raises(DataCorrupt, match="has 2 bytes: no list"):
+        deepsdf.read_split(tmp_path / "x.json")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -83,6 +83,16 @@ def test_scans_with_and_without_lists(tmp_path):
         dfaust.scenes(tmp_path)
 
 
+def test_a_list_beyond_all_sizes_is_not_read(tmp_path, monkeypatch):
+    assert dfaust._MOST == 2**26
+    (tmp_path / "x.json").write_text("{}")
+    monkeypatch.setattr(dfaust, "_MOST", 2)
+    assert dfaust.read_split(tmp_path / "x.json") == []
+    monkeypatch.setattr(dfaust, "_MOST", 1)
+    with pytest.raises(DataCorrupt, match="has 2 bytes: no list"):
+        dfaust.read_split(tmp_path / "x.json")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

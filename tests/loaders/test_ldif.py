@@ -90,6 +90,16 @@ def test_bad_samples_are_named(tmp_path, name):
         ldif.read(folder)
 
 
+def test_a_file_beyond_all_sizes_is_not_read(tmp_path, monkeypatch):
+    assert ldif._MOST == 2**30
+    NEAR.tofile(tmp_path / "x")
+    monkeypatch.setattr(ldif, "_MOST", NEAR.nbytes)
+    assert ldif.read_samples(tmp_path / "x", 4).shape == (30, 4)
+    monkeypatch.setattr(ldif, "_MOST", NEAR.nbytes - 1)
+    with pytest.raises(DataCorrupt, match=f"has {NEAR.nbytes} bytes"):
+        ldif.read_samples(tmp_path / "x", 4)
+
+
 def test_missing_samples_are_named(tmp_path):
     folder = shape(tmp_path / "a" / "b", frame=False)
     np.testing.assert_array_equal(ldif.read(folder).frame, np.eye(4))

@@ -70,7 +70,7 @@ def test_points_in_float16_get_the_same_noise_every_time(tmp_path):
     np.testing.assert_array_equal(onet.read(folder).surface.xyz, stored)
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 100])
 def test_bits_are_unpacked_highest_first(tmp_path, count):
     folder = shape(tmp_path / "x", points=XYZ[:count], occupancies=np.packbits(INSIDE[:count]))
     if count == 1:  # a single number is one, not eight bits
