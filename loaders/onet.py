@@ -175,7 +175,9 @@ def read_points(path: Path, *, deviation: float = JITTER, seed: int = 0) -> tupl
     if not packed and not ((value == 0) | (value == 1)).all():
         raise DataCorrupt(f"{path}: occupancies other than 0 and 1.", "Threshold them first.")
     if xyz.dtype == np.float16:
-        xyz = xyz.astype(np.float32) + (jitter(count, deviation, seed) if deviation else 0)
+        xyz = xyz.astype(np.float32)
+        if deviation:
+            xyz += jitter(count, deviation, seed)
     return checked(path, xyz, value=value.astype(np.float32), kind="occupancy"), _frame(path, arrays)
 
 
