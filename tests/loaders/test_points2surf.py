@@ -102,6 +102,7 @@ def test_what_is_written_is_read_back_exactly(tmp_path):
     scene, learnt = points2surf.read(scan), points2surf.read_training(scan)
     both = Scene(scene.name, learnt.given, scene.box, surface=scene.surface)
     points2surf.write(tmp_path / "out", [both], "train")
+    points2surf.write(tmp_path / "out", [both])  # into folders that are there
     (path,) = points2surf.training(tmp_path / "out")
     after, again = points2surf.read(path), points2surf.read_training(path)
     assert after.name == "b ü"
