@@ -1,0 +1,191 @@
+import io
+import struct
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.loaders import arrayfile
+from nfbench.loaders.arrayfile import names_in, npy_shape, read_npy, read_npz, write_bytes, write_npy, write_npz
+
+A = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def npy_bytes(array, allow_pickle=False):
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=allow_pickle)
+    return buffer.getvalue()
+
+
+def header_of(text):
+    body = text.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(body)) + body
+
+
+def zipped(path, members, kind=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_reads_what_numpy_writes(tmp_path, save):
+    path = tmp_path / "a b ü.npz"
+    fortran, double = np.asfortranarray(A), A.astype(">f8")
+    save(path, a=A, f=fortran, d=double, s=np.array(2.5), bits=np.array([True, False]))
+    shapes = {"a": (None, 3), "f": (2, 3), "d": (2, None), "s": (), "bits": (2,)}
+    read = read_npz(path, shapes)
+    assert list(read) == list(shapes)
+    for name, expected in (("a", A), ("f", A), ("d", A), ("s", 2.5), ("bits", [True, False])):
+        np.testing.assert_array_equal(read[name], expected)
+    assert read["d"].dtype == np.dtype(">f8")
+    assert not read["a"].flags.writeable
+
+
+def test_optional_arrays_may_be_missing_and_are_checked_where_they_are_not(tmp_path):
+    np.savez(tmp_path / "x.npz", a=A, loc=np.zeros(4))
+    assert list(read_npz(tmp_path / "x.npz", {"a": (2, 3)}, {"scale": ()})) == ["a"]
+    with pytest.raises(DataCorrupt, match=r"x\.npz: array 'loc' has shape \(4,\), not \(3\)"):
+        read_npz(tmp_path / "x.npz", {"a": (2, 3)}, {"loc": (3,)})
+
+
+def test_a_missing_array_is_named_with_those_that_are_there(tmp_path):
+    np.savez(tmp_path / "x.npz", points=A)
+    with pytest.raises(DataCorrupt, match=r"x\.npz has no array 'pos'; it has points\."):
+        read_npz(tmp_path / "x.npz", {"pos": (None, 4)})
+    zipped(tmp_path / "empty.npz", {})
+    with pytest.raises(DataCorrupt, match="it has nothing"):
+        read_npz(tmp_path / "empty.npz", {"pos": (None, 4)})
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (A[0], r"has shape \(3,\), not \(N, 3\)"),
+        (A.T, r"has shape \(3, 2\), not \(N, 3\)"),
+        (np.array(["x", "y", "z"] * 2).reshape(2, 3), "holds <U1, not numbers"),
+        (A.astype(complex), "holds complex128"),
+        (A.astype("M8[s]"), "holds datetime64"),
+    ],
+)
+def test_other_shapes_and_types_are_refused(tmp_path, array, words):
+    np.savez(tmp_path / "x.npz", a=array)
+    with pytest.raises(DataCorrupt, match=words):
+        read_npz(tmp_path / "x.npz", {"a": (None, 3)})
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    class Boom:
+        def __reduce__(self):
+            return pytest.fail, ("it was unpickled",)
+
+    data = npy_bytes(np.array([[Boom()] * 3], object), allow_pickle=True)
+    zipped(tmp_path / "x.npz", {"a.npy": data})
+    (tmp_path / "x.npy").write_bytes(data)
+    for read in (lambda: read_npz(tmp_path / "x.npz", {"a": (None, 3)}), lambda: read_npy(tmp_path / "x.npy", (1, 3))):
+        with pytest.raises(DataCorrupt, match="would have to be unpickled"):
+            read()
+    assert npy_shape(tmp_path / "x.npy") is None
+
+
+def test_truncated_and_damaged_files_are_named(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=A)
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole[:40], b"PK\x05\x06", b"no zip at all"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataCorrupt, match=r"x\.npz cannot be read as NPZ"):
+            read_npz(path, {"a": (2, 3)})
+    flipped = bytearray(whole)
+    flipped[whole.find(A.tobytes())] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(DataCorrupt, match="CRC"):
+        read_npz(path, {"a": (2, 3)})
+
+
+def test_headers_that_declare_more_or_less_than_is_there_are_refused(tmp_path):
+    path = tmp_path / "x.npy"
+    for shape in ("(10000000000, 3)", "(1, 3)", "(3, 3)", "(0, 3)"):
+        path.write_bytes(header_of(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}") + A.tobytes())
+        with pytest.raises(DataCorrupt, match=r"x\.npy declares \d+ bytes and has 24"):
+            read_npy(path, (None, 3))
+    path.write_bytes(header_of("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3)}") + A.tobytes())
+    with pytest.raises(DataCorrupt, match=r"declares the shape \(-2, -3\)"):
+        read_npy(path, (None, None))
+    for header in ("{", "{'descr': '<f4'}", "[" * 100, "{'descr': 'zz', 'fortran_order': False, 'shape': (2, 3)}"):
+        path.write_bytes(header_of(header) + A.tobytes())
+        with pytest.raises(DataCorrupt, match=r"x\.npy cannot be read"):
+            read_npy(path, (None, 3))
+        assert npy_shape(path) is None
+
+
+def test_headers_of_python_2_are_read_without_a_warning(tmp_path):
+    path = tmp_path / "x.npy"
+    path.write_bytes(header_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L)}") + A.tobytes())
+    with warnings.catch_warnings(action="error"):
+        np.testing.assert_array_equal(read_npy(path, (2, 3)), A)
+
+
+def test_bombs_are_refused_unread(tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    zeros = npy_bytes(np.zeros((1 << 18, 3), np.float32))
+    zipped(path, {"a.npy": zeros}, zipfile.ZIP_DEFLATED)
+    assert read_npz(path, {"a": (None, 3)})["a"].shape == (1 << 18, 3)
+    monkeypatch.setattr(arrayfile, "_DEFLATE", 10)
+    with pytest.raises(DataCorrupt, match=f"a.npy declares {len(zeros)} bytes"):
+        read_npz(path, {"a": (None, 3)})
+    monkeypatch.undo()
+    assert (arrayfile._MOST, arrayfile._DEFLATE) == (2**30, 1032)
+    monkeypatch.setattr(arrayfile, "_MOST", len(zeros))
+    read_npz(path, {"a": (None, 3)})
+    monkeypatch.setattr(arrayfile, "_MOST", len(zeros) - 1)
+    with pytest.raises(DataCorrupt, match="declares"):
+        read_npz(path, {"a": (None, 3)})
+    (tmp_path / "x.npy").write_bytes(zeros)
+    with pytest.raises(DataCorrupt, match=f"has {len(zeros)} bytes; at most"):
+        read_npy(tmp_path / "x.npy", (None, 3))
+
+
+def test_other_compressions_are_unsupported(tmp_path):
+    zipped(tmp_path / "x.npz", {"a.npy": npy_bytes(A)}, zipfile.ZIP_BZIP2)
+    with pytest.raises(Unsupported, match="compressed in another way"):
+        read_npz(tmp_path / "x.npz", {"a": (2, 3)})
+
+
+def test_files_that_are_not_there_empty_or_pointers(tmp_path):
+    for read in (lambda path: read_npz(path, {}), lambda path: read_npy(path, (None,))):
+        with pytest.raises(DataMissing, match=r"There is no .*gone"):
+            read(tmp_path / "gone")
+        with pytest.raises(DataMissing, match="There is no"):
+            read(tmp_path)
+        (tmp_path / "x").write_bytes(b"")
+        with pytest.raises(DataCorrupt, match="empty"):
+            read(tmp_path / "x")
+        (tmp_path / "x").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+        with pytest.raises(DataMissing, match="Git LFS"):
+            read(tmp_path / "x")
+
+
+def test_names_and_shapes_are_told_without_reading(tmp_path):
+    np.savez(tmp_path / "x.npz", pos=A, neg=A)
+    np.save(tmp_path / "x.npy", A)
+    assert names_in(tmp_path / "x.npz") == ("pos", "neg")
+    assert names_in(tmp_path / "x.npy") == names_in(tmp_path / "gone") == ()
+    assert npy_shape(tmp_path / "x.npy") == (2, 3)
+    assert npy_shape(tmp_path / "gone") is npy_shape(tmp_path / "x.npz") is npy_shape(tmp_path) is None
+
+
+def test_what_is_written_is_read_back_and_nothing_is_left_beside_it(tmp_path):
+    write_npz(tmp_path / "new" / "x.npz", {"a": A, "s": np.array(3)})
+    write_npy(tmp_path / "new" / "x.npy", A)
+    read = read_npz(tmp_path / "new" / "x.npz", {"a": (2, 3), "s": ()})
+    np.testing.assert_array_equal(read["a"], A)
+    assert read["s"] == 3
+    np.testing.assert_array_equal(read_npy(tmp_path / "new" / "x.npy", (2, 3)), A)
+    write_bytes(tmp_path / "new" / "y", b"12")
+    (tmp_path / "new" / "z").mkdir()
+    with pytest.raises(OSError):
+        write_bytes(tmp_path / "new" / "z", b"12")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["x.npy", "x.npz", "y", "z"]
