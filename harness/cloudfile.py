@@ -119,8 +119,10 @@ def _read_text(path: Path) -> NDArray[np.floating]:
 
 def _read_npy(path: Path) -> NDArray[np.floating]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the header may declare what is not there
-    except (ValueError, EOFError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of headers that Python 2 wrote
+            array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the header may declare what is not there
+    except Exception as error:  # numpy lets whatever a damaged header provokes through
         raise DataCorrupt(
             f"{path} cannot be read as NPY: {error}", "It is truncated, or no array of numbers."
         ) from error

@@ -146,8 +146,8 @@ class Points:
             shape = (len(self.xyz),) if width is None else (len(self.xyz), width)
             if array.shape != shape:
                 raise DataCorrupt(f"Points.{name} has shape {array.shape}, not {shape}.")
-            bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), width or 1)).all(1))
-            if len(bad):
+            if not np.isfinite(array).all():
+                bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), width or 1)).all(1))
                 raise DataCorrupt(f"Points.{name} holds NaN or infinity in row {bad[0]} ({len(bad)} rows in all).")
         if (self.value is None) != (self.kind is None):
             raise DataCorrupt("Points.value and Points.kind are given together or not at all.")

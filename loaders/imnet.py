@@ -32,7 +32,7 @@ from nfbench.loaders.cloud import checked, cube, for_training, occupancy_points
 from nfbench.loaders.listfile import check_name, read_list
 
 if TYPE_CHECKING:
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
 given = ("samples",)
 

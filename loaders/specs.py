@@ -72,6 +72,38 @@ SPECS = (
         "tanks-and-temples@1",
     ),
     FormatSpec(
+        "onet",
+        "nfbench.loaders.onet",
+        "ShapeNet of Occupancy Networks: points.npz, pointcloud.npz and *.lst",
+        "onet-shapenet@1",
+    ),
+    FormatSpec(
+        "convonet-rooms",
+        "nfbench.loaders.convonet_rooms",
+        "Synthetic rooms of ConvONet: rooms_04/ID/pointcloud and points_iou",
+        "convonet@1",
+    ),
+    FormatSpec(
+        "deepsdf",
+        "nfbench.loaders.deepsdf",
+        "DeepSDF: SdfSamples/*.npz, SurfaceSamples and NormalizationParameters",
+        "deepsdf@1",
+    ),
+    FormatSpec("imnet", "nfbench.loaders.imnet", "IM-NET: hdf5 of voxels, points_64 and values_64", "imnet@1"),
+    FormatSpec("binvox", "nfbench.loaders.binvox", "A folder of .binvox files", "imnet@1"),
+    FormatSpec("ldif", "nfbench.loaders.ldif", "LDIF: uniform_points.sdf and nss_points.sdf of each shape", "ldif@1"),
+    FormatSpec(
+        "points2surf", "nfbench.loaders.points2surf", "Points2Surf: 04_pts, 03_meshes and 05_query_*", "points2surf@1"
+    ),
+    FormatSpec(
+        "meshes", "nfbench.loaders.meshes", "A folder of meshes, normalised to a longest edge of 1", "onet-shapenet@1"
+    ),
+    FormatSpec("clouds", "nfbench.loaders.clouds", "A folder of point clouds: PLY, XYZ or NPY", "pytorch3d@1"),
+    FormatSpec("siren-xyz", "nfbench.loaders.siren_xyz", "SIREN's point clouds with normals: .xyz", "pytorch3d@1"),
+    FormatSpec(
+        "dfaust", "nfbench.loaders.dfaust", "D-FAUST scans as IGR prepared them: .npy with normals", "pytorch3d@1"
+    ),
+    FormatSpec(
         "dtu-truth",
         "nfbench.loaders.dtu_truth",
         "DTU's scans to judge meshes by: Points/stl/stl024_total.ply beside ObsMask/*.mat",

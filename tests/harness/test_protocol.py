@@ -169,7 +169,7 @@ SHAPES = {
     "dvr@1": (100_000, None, 256, 0.5, "scene", "chamfer_l1_mean"),
     "deepsdf@1": (30_000, None, 256, 0.5, "original", "chamfer_sq_sum"),
     "imnet@1": (100_000, None, 256, 0.5, "scene", "chamfer_sq_sum"),
-    "ldif@1": (100_000, 100_000, 256, 0.5, "scene", "fscore"),
+    "ldif@1": (100_000, 100_000, 256, 0.5, "original", "fscore"),
     "atlasnet@1": (2500, 2500, 128, 0.5, "scene", "chamfer_sq_sum"),
     "pytorch3d@1": (10_000, 10_000, 128, 0.5, "scene", "chamfer_sq_sum"),
     "points2surf@1": (10_000, 10_000, 256, 0.5, "scene", "chamfer_points_sum"),
