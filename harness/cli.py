@@ -225,6 +225,25 @@ def convert(
 
 
 @app.command()
+def prepare(
+    meshes: Annotated[Path, typer.Argument(metavar="MESHES", help="A mesh, or a folder with meshes at any depth.")],
+    destination: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the dataset.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="onet, deepsdf, imnet, ..., blender, srn, nsvf.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="The list that shapes go into.")] = "test",
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all drawings.")] = 0,
+    views: Annotated[int, typer.Option(metavar="N", min=1, help="Training views of a rendered set.")] = 100,
+    pixels: Annotated[int, typer.Option(metavar="N", min=8, help="Width and height of a rendered view.")] = 400,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes side by side.")] = 1,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out meshes that cannot be read.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make training sets of shape methods, or rendered views, from any meshes. The same command again resumes."""
+    from nfbench.harness.commands import prepare_meshes
+
+    prepare_meshes(meshes, destination, to, split, seed, views, pixels, jobs, skip_bad, quiet)
+
+
+@app.command()
 def check(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A method (name or file.py:Class) or a protocol.")],
     device: DeviceOption = "auto",

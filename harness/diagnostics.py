@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from nfbench.harness.errors import ContractBroken, NfbenchError
 from nfbench.harness.scene import Mesh
@@ -234,6 +232,9 @@ def _components(faces: _Index) -> tuple[int, int]:
 
 def _pieces(a: _Index, b: _Index, count: int) -> int:
     """The number of connected components of `count` nodes with links between `a` and `b`."""
+    from scipy.sparse import coo_array  # half a second to load, and every format's module comes by here
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(a), np.int8), (a.astype(np.int32), b.astype(np.int32))), shape=(count, count))
     found, _ = connected_components(links, directed=False)
     return int(found)
