@@ -182,19 +182,19 @@ def read_dataset(name: str, table: Mapping[str, Any]) -> Dataset:
         NfbenchError: an unknown key, two pieces of one name, or a piece that can neither be fetched nor got.
     """
     scenes = tuple(table.get("scenes", ()))
-    rows = table["pieces"]
-    pieces = tuple(piece for row in rows for piece in _pieces(row, scenes))
-    names = [piece.name for piece in pieces]
+    facts = {key: value for key, value in table.items() if key not in ("pieces", "scenes")}
+    try:
+        pieces = tuple(piece for row in table["pieces"] for piece in _pieces(row, scenes))
+        found = Dataset(name=name, scenes=scenes, pieces=pieces, **facts)
+    except TypeError as error:
+        raise NfbenchError(f"{name} in datasets.toml: {error}") from error
+    names = sorted(piece.name for piece in pieces)
     if len(set(names)) < len(names):
-        raise NfbenchError(f"{name} has two pieces of one name: {', '.join(sorted(names))}.")
+        raise NfbenchError(f"{name} has two pieces of one name: {', '.join(names)}.")
     for piece in pieces:
         if not piece.urls and not piece.get:
             raise NfbenchError(f"{name}: nothing says how {piece.name} is got.", "Give it urls, or get.")
-    facts = {key: value for key, value in table.items() if key not in ("pieces", "scenes")}
-    try:
-        return Dataset(name=name, scenes=scenes, pieces=pieces, **facts)
-    except TypeError as error:
-        raise NfbenchError(f"{name} in datasets.toml: {error}") from error
+    return found
 
 
 def _pieces(row: Mapping[str, Any], scenes: tuple[str, ...]) -> Iterator[Piece]:

@@ -175,7 +175,7 @@ def _dataset(root: Path, name: str) -> tuple[str, bool] | None:
     if gaps:
         more = " ..." if len(gaps) > _NAMED else ""
         told.append(
-            f"{len(gaps)} missing or changed: {', '.join(gaps[:_NAMED])}{more}; move changed ones away and download again"
+            f"{len(gaps)} missing or changed: {', '.join(gaps[:_NAMED])}{more}; move changed ones away, download again"
         )
     told += [f"{p.name} came in part, {p.stat().st_size / 2**20:.1f} MiB; the same command goes on" for p in parts]
     return f"{where}: {'; '.join(told)}", not gaps and not parts

@@ -1,5 +1,6 @@
 """A web server on this machine that can do to a download what servers do."""
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -37,13 +38,11 @@ class Mirror:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self):  # noqa: N802
+            def do_GET(self):
                 mirror.asked.append((self.path, dict(self.headers)))
                 self.close_connection = True
-                try:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     mirror.give(self, mirror.answers.get(self.path))
-                except (BrokenPipeError, ConnectionResetError):
-                    pass
 
             def log_message(self, *args):
                 pass

@@ -6,9 +6,9 @@ import json
 import shutil
 import time
 import urllib.error
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
 from email.message import Message
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,16 @@ import pytest
 from nfbench.harness.errors import NfbenchError
 from nfbench.harness.watcher import Watcher
 from nfbench.loaders import transfer
-from nfbench.loaders.http_answer import Dropped, Redirects, Refused, content_range, judged, length, seconds
-from nfbench.loaders.http_answer import strong_version
+from nfbench.loaders.http_answer import (
+    Dropped,
+    Redirects,
+    Refused,
+    content_range,
+    judged,
+    length,
+    seconds,
+    strong_version,
+)
 from nfbench.loaders.transfer import Patience, digest, disk_error, fetch
 
 BODY = bytes(range(256)) * 4000  # 1,024,000 bytes, none of whose parts stands for another
@@ -73,7 +81,7 @@ def test_dropped_several_times_it_goes_on_where_it_was(mirror, told, file):
 
 def test_tries_that_bring_nothing_are_counted_and_pauses_grow_to_a_bound(mirror, told, file):
     url = mirror.serve("/a.zip", BODY, drops=[1000, 0, 0, 0, 0, 0, 0, 0])
-    with pytest.raises(NfbenchError, match="5 tries failed, the last one because the connection ended") as caught:
+    with pytest.raises(NfbenchError, match=r"5 tries failed, the last one because the connection ended") as caught:
         told.fetch([url], file, patience=Patience(tries=5, worth=1000, pause=1.5, longest=5.0))
     assert told.naps == [1.5, 1.5, 3.0, 5.0, 5.0] and len(mirror.asked) == 6
     assert left(file) == ["a.zip.part", "a.zip.part.json"] and file.with_name("a.zip.part").read_bytes() == BODY[:1000]
@@ -83,7 +91,7 @@ def test_tries_that_bring_nothing_are_counted_and_pauses_grow_to_a_bound(mirror,
 
 
 def test_a_try_that_brings_just_less_than_it_is_worth_counts(mirror, told, file):
-    with pytest.raises(NfbenchError, match="2 tries failed"):
+    with pytest.raises(NfbenchError, match=r"2 tries failed"):
         told.fetch([mirror.serve("/a.zip", BODY, drops=[999] * 9)], file, patience=Patience(tries=2, worth=1000))
     assert len(mirror.asked) == 2
 
@@ -194,7 +202,7 @@ def test_404_is_not_tried_again(mirror, told, file):
     good = mirror.serve("/good.zip", BODY)
     told.fetch([f"{mirror.address}/gone.zip", good], file)
     assert [path for path, _ in mirror.asked] == ["/gone.zip", "/good.zip"] and told.naps == []
-    with pytest.raises(NfbenchError, match="/gone.zip: it answers 404 Not Found"):
+    with pytest.raises(NfbenchError, match=r"/gone.zip: it answers 404 Not Found"):
         told.fetch([f"{mirror.address}/gone.zip"], file)
 
 
@@ -207,7 +215,7 @@ def test_503_is_tried_again_when_the_server_asks(mirror, told, file):
 
 def test_a_server_that_asks_for_too_long_a_pause_is_left(mirror, told, file):
     url = mirror.serve("/a.zip", BODY, first=[(503, {"Retry-After": "9"})])
-    with pytest.raises(NfbenchError, match="503 Service Unavailable, and asks to come back in 9 s"):
+    with pytest.raises(NfbenchError, match=r"503 Service Unavailable, and asks to come back in 9 s"):
         told.fetch([url], file)
     assert told.naps == [] and len(mirror.asked) == 1
 
@@ -222,7 +230,7 @@ def test_a_redirect_to_another_mirror_is_followed_with_the_range(mirror, told, f
 def test_a_redirect_loop_is_left(mirror, told, file):
     back = {"Location": "/a.zip"}
     url = mirror.serve("/a.zip", first=[(302, back)] * 50)
-    with pytest.raises(NfbenchError, match="it leads in a circle"):
+    with pytest.raises(NfbenchError, match=r"it leads in a circle"):
         told.fetch([url], file)
     assert len(mirror.asked) <= 7 and told.naps == []
 
@@ -233,7 +241,7 @@ def test_more_redirects_than_allowed_are_left(mirror, told, file):
     mirror.serve("/3", BODY)
     assert told.fetch([f"{mirror.address}/0"], file, patience=Patience(redirects=3)).size == len(BODY)
     mirror.asked.clear()
-    with pytest.raises(NfbenchError, match="or on and on"):
+    with pytest.raises(NfbenchError, match=r"or on and on"):
         told.fetch([f"{mirror.address}/0"], file, patience=Patience(redirects=2))
     assert len(mirror.asked) == 3
 
@@ -241,7 +249,7 @@ def test_more_redirects_than_allowed_are_left(mirror, told, file):
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/a", "file:///etc/hostname"])
 def test_redirects_lead_to_the_web_only(mirror, told, file, place):
     url = mirror.serve("/a.zip", first=[(302, {"Location": place})])
-    with pytest.raises(NfbenchError, match="could not be fetched"):
+    with pytest.raises(NfbenchError, match=r"could not be fetched"):
         told.fetch([url], file)
     assert left(file) == []
 
@@ -253,49 +261,49 @@ def test_no_redirect_gives_up_encryption(before, after, kept):
     if kept:
         assert step().full_url == "https://127.0.0.1/b"
     else:
-        with pytest.raises(Refused, match="from https to http"):
+        with pytest.raises(Refused, match=r"from https to http"):
             step()
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a"])
 def test_only_web_addresses_are_fetched(told, file, url):
-    with pytest.raises(NfbenchError, match="no http or https address"):
+    with pytest.raises(NfbenchError, match=r"no http or https address"):
         told.fetch([url], file)
 
 
 def test_a_web_page_is_not_the_file(mirror, told, file):
-    with pytest.raises(NfbenchError, match="gives a web page, not the file"):
+    with pytest.raises(NfbenchError, match=r"gives a web page, not the file"):
         told.fetch([mirror.serve("/a.zip", b"<html>Sign in</html>", kind="text/html; charset=utf-8")], file)
     assert left(file) == []
 
 
 def test_a_packed_answer_is_not_the_file(mirror, told, file):
-    with pytest.raises(NfbenchError, match="packs the file by gzip"):
+    with pytest.raises(NfbenchError, match=r"packs the file by gzip"):
         told.fetch([mirror.serve("/a.zip", BODY, packed="gzip")], file)
     assert told.fetch([mirror.serve("/a.zip", BODY, packed="Identity")], file).sha256 == SHA
 
 
 def test_an_answer_without_a_file_is_left(mirror, told, file):
-    with pytest.raises(NfbenchError, match="it answers 204 No Content"):
+    with pytest.raises(NfbenchError, match=r"it answers 204 No Content"):
         told.fetch([mirror.serve("/a.zip", first=[(204, {})])], file)
 
 
 def test_a_declared_length_that_is_too_long_is_not_believed(mirror, told, file):
     url = mirror.serve("/a.zip", BODY, longer=10)
-    with pytest.raises(NfbenchError, match="3 tries failed"):
+    with pytest.raises(NfbenchError, match=r"3 tries failed"):
         told.fetch([url], file)
     assert not file.exists()
 
 
 def test_a_file_of_another_size_than_published_is_not_even_begun(mirror, told, file):
-    with pytest.raises(NfbenchError, match="its file has 1024000 bytes, not 1024001"):
+    with pytest.raises(NfbenchError, match=r"its file has 1024000 bytes, not 1024001"):
         told.fetch([mirror.serve("/a.zip", BODY)], file, size=len(BODY) + 1)
     assert left(file) == [] and told.naps == []
 
 
 def test_without_a_declared_length_the_published_size_tells(mirror, told, file):
     url = mirror.serve("/a.zip", BODY, declared=False)
-    with pytest.raises(NfbenchError, match="its file has 1024000 bytes, not 1024001"):
+    with pytest.raises(NfbenchError, match=r"its file has 1024000 bytes, not 1024001"):
         told.fetch([url], file, size=len(BODY) + 1)
     assert told.fetch([url], file, size=len(BODY)).sha256 == SHA
     assert told.fetch([url], file).size == len(BODY)
@@ -309,7 +317,7 @@ def test_a_server_that_says_nothing_runs_out_of_time(mirror, told, file):
 
 def test_a_trickle_is_too_slow(mirror, told, file):
     url = mirror.serve("/a.zip", BODY, pause=0.01)
-    with pytest.raises(NfbenchError, match="it is too slow: [0-9]+ bytes in 0.[12]"):
+    with pytest.raises(NfbenchError, match=r"it is too slow: [0-9]+ bytes in 0.[12]"):
         told.fetch([url], file, patience=Patience(timeout=5.0, tries=1, slow=1e6, window=0.1))
 
 
@@ -378,7 +386,7 @@ def test_room_is_looked_at_before(mirror, told, file, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_is_named(mirror, told, tmp_path):
-    with pytest.raises(NfbenchError, match="cannot be written: No such file"):
+    with pytest.raises(NfbenchError, match=r"cannot be written: No such file"):
         told.fetch([mirror.serve("/a.zip", BODY, declared=False)], tmp_path / "no" / "a.zip")
 
 
