@@ -140,6 +140,7 @@ class _Writer:
         self.links: dict[str, str] = {}
         self._total = 0
         self._spelled: dict[str, str] = {}  # folded path -> as it is spelled
+        self._made: set[str] = set()  # folders
 
     def add(self, entry: Entry) -> None:
         """Write one entry, or keep a link for later."""
@@ -176,7 +177,7 @@ class _Writer:
 
     def _file(self, path: str, entry: Entry) -> None:
         self._name(path)
-        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        self._folder(path.rpartition("/")[0])
         if entry.link is not None:
             self.links[path] = self._target(path, entry.link, entry.from_top)
             return
@@ -189,7 +190,9 @@ class _Writer:
         self.done.files[path] = size
 
     def _folder(self, path: str) -> None:
-        (self.folder / path).mkdir(parents=True, exist_ok=True)
+        if path not in self._made:
+            (self.folder / path).mkdir(parents=True, exist_ok=True)
+            self._made.add(path)
 
     def _target(self, path: str, link: str, from_top: bool) -> str:
         """Where a link leads to below the top of the archive, told by words alone: nothing on the disk is followed."""

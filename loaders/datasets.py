@@ -81,7 +81,8 @@ class Dataset:
         self.check_scene(scene)
         chosen = tuple(p for p in self.pieces if p.urls and (not scene or scene in p.scenes))
         if not chosen:
-            raise Unsupported(f"{self.name} cannot be fetched by a program.", f"{self.how()}\n  {self._by_from()}")
+            hint = f"{self.how()}\n  Its licence: {self.licence}\n  {self._by_from()}"
+            raise Unsupported(f"{self.name} cannot be fetched by a program.", hint)
         return chosen
 
     def own(self, file: str, scene: str = "") -> Piece:
