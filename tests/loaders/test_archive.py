@@ -131,6 +131,7 @@ def test_no_link_leads_out(tmp_path, folder, kind_of_link, target):
     path = tarred(tmp_path / "a.tar", {"good": b"1", "x/link": (kind_of_link, target), "x/link/evil": b"2"})
     with pytest.raises(Unsupported, match=r"x/link is a link that leads out") as caught:
         unpack(path, folder)
+    assert caught.value.message.endswith(f"leads out, to {target or 'nowhere'}.")
     assert "zip it" in caught.value.hint and not folder.exists()
 
 
@@ -409,6 +410,15 @@ def test_room_is_looked_at_before(tmp_path, folder, monkeypatch):
     usage.free = big.stat().st_size - 1
     with pytest.raises(NfbenchError, match=r"a.tar needs"):
         unpack(big, tmp_path / "2")
+
+
+def test_room_is_told_in_gibibytes(tmp_path, folder, monkeypatch):
+    path = zipped(tmp_path / "a.zip", {"a": b"1"})
+    info = type("Info", (), {"file_size": 3 << 30})
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", lambda self: [info])
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1 << 29}))
+    with pytest.raises(NfbenchError, match=r"a.zip needs 3.00 GiB, and 0.50 GiB are free"):
+        unpack(path, folder)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

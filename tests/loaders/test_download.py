@@ -1,5 +1,6 @@
 """`nfbench download` from end to end, against a server on this machine."""
 
+import errno
 import hashlib
 import io
 import json
@@ -331,6 +332,15 @@ def test_the_lock_ends_with_its_process(tmp_path):
     with pins.only_one(tmp_path / "l", lambda: waited.append(1)):
         pass
     assert waited == []
+
+
+def test_a_disk_without_locks_is_no_hindrance(tmp_path, monkeypatch):
+    def none(stream, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(pins.fcntl, "flock", none)
+    with pins.only_one(tmp_path / "l", lambda: pytest.fail("it waits")):
+        pass
 
 
 def test_a_folder_that_cannot_be_made(mirror, tmp_path, get, root):

@@ -447,7 +447,10 @@ def test_what_an_answer_means(code, kind):
     found = judged(urllib.error.HTTPError("http://127.0.0.1/", code, "So", Message(), None), 60.0)
     assert type(found) is kind
     assert getattr(found, "anew", False) == (code == 416)
-    if code not in (300, 302, 399, 416):
+    assert getattr(found, "after", 0.0) == 0.0
+    if code in (300, 302, 399):
+        assert str(found) == "it leads in a circle, or on and on"
+    elif code != 416:
         assert str(found) == f"it answers {code} So"
 
 
