@@ -36,6 +36,7 @@ WeightsOption = Annotated[
         "--lpips-weights", metavar="FILE", help="AlexNet or VGG weights for LPIPS (else the torch hub cache)."
     ),
 ]
+DataOption = Annotated[Path, typer.Option("--to", metavar="DIR", help="Where downloaded datasets are kept.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 TaskArgument = Annotated[
@@ -189,13 +190,38 @@ def board(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="[methods|tasks|formats|protocols|metrics]")] = "",
+    what: Annotated[str, typer.Argument(metavar="[methods|tasks|formats|protocols|datasets|metrics]")] = "",
     json: JsonOption = False,
 ) -> None:
     """List what nfbench knows by name, installed packages included."""
     from nfbench.harness.listing import text
 
     print(text(what, json))
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset, or NAME/SCENE; nfbench list datasets.")],
+    to: DataOption = Path("data"),
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="ARCHIVE", help="Take this file of your own instead.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fetch a dataset: licence shown first, resumed where it stopped, checked, unpacked safely."""
+    from nfbench.harness.console import watching
+    from nfbench.harness.registry import find, registry, resolve
+
+    dataset, _, scene = name.partition("/")
+    spec = find(registry().datasets, dataset, "dataset")
+    order = resolve("nfbench.loaders.download:order")(resolve(spec.target)(spec.name), scene, to, source)
+    print(order.terms())
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Do you accept the licence?")):
+        raise NfbenchError("The licence is not accepted.", "Read it above, and add --yes.")
+    with watching(quiet) as watcher:
+        done = order.carry_out(watcher)
+    print("\n".join(done))
 
 
 @app.command()
@@ -255,11 +281,13 @@ def check(
 
 
 @app.command()
-def doctor() -> None:
-    """Say what this installation has and lacks: packages, devices, LPIPS weights, plug-ins, cache."""
+def doctor(
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Where datasets were downloaded to.")] = Path("data"),
+) -> None:
+    """Say what this installation has and lacks: packages, devices, LPIPS weights, plug-ins, cache, datasets."""
     from nfbench.harness.doctor import text
 
-    print(text())
+    print(text(data))
 
 
 def main() -> None:

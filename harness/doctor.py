@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nfbench.harness.cachefolder import default_cache
-from nfbench.harness.registry import registry
+from nfbench.harness.registry import registry, resolve
 
 
-def report() -> list[tuple[str, str, bool]]:
-    """What was looked at, what was found, and whether it is well."""
+def report(data: Path = Path("data")) -> list[tuple[str, str, bool]]:
+    """What was looked at, what was found, and whether it is well; `data` is where datasets were downloaded to."""
     import torch
 
     found = registry()
@@ -26,11 +26,11 @@ def report() -> list[tuple[str, str, bool]]:
         (
             "known",
             f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.formats)} formats, "
-            f"{len(found.protocols)} protocols",
+            f"{len(found.protocols)} protocols, {len(found.datasets)} datasets",
             True,
         ),
     ]
-    return rows + [_cache()] + _lpips() + [("plug-in", problem, False) for problem in found.problems]
+    return rows + [_cache()] + _lpips() + _datasets(data) + [("plug-in", problem, False) for problem in found.problems]
 
 
 def _cache() -> tuple[str, str, bool]:
@@ -39,6 +39,11 @@ def _cache() -> tuple[str, str, bool]:
         return "cache", "none: there is no home folder; procedural data is made again for every command", True
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
     return "cache", f"{root}, {size / 2**20:.0f} MiB; it may be deleted at any time", True
+
+
+def _datasets(data: Path) -> list[tuple[str, str, bool]]:
+    found = resolve("nfbench.loaders.pins:report")(data)
+    return [("dataset", told, complete) for told, complete in found]
 
 
 def _lpips() -> list[tuple[str, str, bool]]:
@@ -59,6 +64,6 @@ def _hub() -> str:
     return torch.hub.get_dir()
 
 
-def text() -> str:
+def text(data: Path = Path("data")) -> str:
     """The report, a line each."""
-    return "\n".join(f"{'ok' if well else '--'}  {name:<12}{found}" for name, found, well in report())
+    return "\n".join(f"{'ok' if well else '--'}  {name:<12}{found}" for name, found, well in report(data))

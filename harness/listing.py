@@ -46,6 +46,11 @@ def protocols() -> list[Row]:
     return [_protocol_row(protocol(name)) for name in sorted(registry().protocols)]
 
 
+def datasets() -> list[Row]:
+    """Every dataset with its licence, version, format, scenes, splits, citation, page and how it is got."""
+    return [asdict(spec) for spec in registry().datasets.values()]
+
+
 def metrics() -> list[Row]:
     """Every metric with direction, unit and range."""
     return [asdict(metric) for metric in METRICS.values()]
@@ -66,9 +71,14 @@ KINDS: dict[str, Callable[[], list[Row]]] = {
     "tasks": tasks,
     "formats": formats,
     "protocols": protocols,
+    "datasets": datasets,
     "metrics": metrics,
 }
 SCHEMA = "schema"
+_SHOWN = (
+    *("needs", "gives", "presets", "paper", "protocol", "source", "unit", "better"),
+    *("access", "licence", "format", "splits", "scenes", "citation", "page"),
+)  # keys of a row that have a line of their own
 
 
 def text(what: str, as_json: bool) -> str:
@@ -128,7 +138,7 @@ def _choices(column: ImageColumn | SurfaceColumn) -> Row:
 
 def _row(row: Row) -> str:
     lines = [f"  {row['name']}", _wrap(str(row["summary"]))]
-    for key in ("needs", "gives", "presets", "paper", "protocol", "source", "unit", "better"):
+    for key in _SHOWN:
         value = row.get(key)
         if value:
             shown = ", ".join(value) if isinstance(value, tuple) else str(value)

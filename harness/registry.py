@@ -1,4 +1,4 @@
-"""Names to things: methods, tasks, formats and protocols, from one group of entry points, imported only when used.
+"""Names to things: methods, tasks, formats, protocols, datasets, from one group of entry points, imported when used.
 
 A package takes part with one line in its pyproject.toml,
 
@@ -78,8 +78,39 @@ class ProtocolSpec:
     target: str
 
 
-Spec = MethodSpec | TaskSpec | FormatSpec | ProtocolSpec
-S = TypeVar("S", MethodSpec, TaskSpec, FormatSpec, ProtocolSpec)
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset by name, for `nfbench download`.
+
+    Attributes:
+        name: `nerf-synthetic`.
+        target: a function that takes the name and gives a `nfbench.loaders.datasets.Dataset`.
+        summary: one sentence for `nfbench list`.
+        licence: what its use is bound to.
+        version: of the dataset, changed when its files change.
+        format: the on-disk format that it is in.
+        scenes: their names, each of which may be asked for as `NAME/SCENE`.
+        access: `open`, or `own archive` where the user must get it himself.
+        splits: what is trained on and what is tested, in words.
+        citation: whom to cite.
+        page: where it is published.
+    """
+
+    name: str
+    target: str
+    summary: str
+    licence: str
+    version: str = ""
+    format: str = ""
+    scenes: tuple[str, ...] = ()
+    access: str = "open"
+    splits: str = ""
+    citation: str = ""
+    page: str = ""
+
+
+Spec = MethodSpec | TaskSpec | FormatSpec | ProtocolSpec | DatasetSpec
+S = TypeVar("S", MethodSpec, TaskSpec, FormatSpec, ProtocolSpec, DatasetSpec)
 
 
 @dataclass
@@ -90,6 +121,7 @@ class Registry:
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     formats: dict[str, FormatSpec] = field(default_factory=dict)
     protocols: dict[str, ProtocolSpec] = field(default_factory=dict)
+    datasets: dict[str, DatasetSpec] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, spec: Spec, source: str) -> None:
@@ -99,6 +131,7 @@ class Registry:
             TaskSpec: self.tasks,
             FormatSpec: self.formats,
             ProtocolSpec: self.protocols,
+            DatasetSpec: self.datasets,
         }
         shelf = shelves[type(spec)]
         if spec.name in shelf and shelf[spec.name] != spec:

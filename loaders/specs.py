@@ -1,6 +1,7 @@
-"""What the loaders offer: formats and procedural tasks."""
+"""What the loaders offer: formats, procedural tasks and datasets to download."""
 
 from nfbench.harness.registry import FormatSpec, TaskSpec
+from nfbench.loaders.datasets import dataset_specs
 
 _MADE = "nfbench.loaders.procedural:task"
 
@@ -131,4 +132,5 @@ SPECS = (
         "A vessel from 50,000 points with exact signed distance; 32 to learn from, 8 to solve.",
         "onet-shapenet@1",
     ),
+    *dataset_specs(),
 )

@@ -155,13 +155,14 @@ def test_the_schema_is_json_and_the_published_file_is_what_is_printed(as_json):
 
 def test_the_schema_is_not_among_what_is_listed_by_name():
     everything = json.loads(listing.text("", as_json=True))
-    assert list(everything) == ["methods", "tasks", "formats", "protocols", "metrics"] == list(listing.KINDS)
+    kinds = ["methods", "tasks", "formats", "protocols", "datasets", "metrics"]
+    assert list(everything) == kinds == list(listing.KINDS)
     assert all(row["name"] and row["summary"] for kind in everything.values() for row in kind)
     assert '"$schema"' not in listing.text("", as_json=False)
 
 
 def test_each_kind_has_what_the_registry_has():
-    for kind in ("methods", "tasks", "formats", "protocols"):
+    for kind in ("methods", "tasks", "formats", "protocols", "datasets"):
         assert set(rows(kind)) == set(getattr(registry(), kind))
     assert set(rows("metrics")) == set(METRICS)
     assert rows("metrics")["psnr"]["high"] == "Infinity"
@@ -170,7 +171,7 @@ def test_each_kind_has_what_the_registry_has():
 def test_methods_and_metrics_as_text():
     text = listing.text("", as_json=False)
     heads = [line for line in text.splitlines() if line and not line.startswith(" ")]
-    assert heads == ["methods", "tasks", "formats", "protocols", "metrics"]
+    assert heads == ["methods", "tasks", "formats", "protocols", "datasets", "metrics"]
     assert "\n\ntasks\n  " in text
     metrics = listing.text("metrics", as_json=False)
     assert metrics.startswith("metrics\n  psnr\n      10 log10(1 / mean squared error) of one image.\n      unit: dB\n")
