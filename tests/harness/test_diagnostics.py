@@ -289,6 +289,8 @@ def test_energy_asks_inside_the_box_in_bounded_batches():
         (BOX, 0, 0.1),
         (BOX, 10, 0),
         (BOX, 10, 1),
+        (BOX, 10, 1.5),
+        ([[0, 0, 0], [1, -1, 1]], 10, 0.1),
         ([[0, 0, 0], [1, np.inf, 1]], 1, 0.1),
     ],
 )
