@@ -170,7 +170,8 @@ def floor_told(row: Row) -> str:
     if with_one:
         ours, theirs = about["points"]
         where = f"{about['shape']} of radius {about['radius']:g} [{about['unit']}]"
-        told.append(f"{about['seeds']} seeds of {ours:,} against {theirs:,} points on a {where}")
+        count = "a gridded mesh" if ours is None else f"{ours:,}"
+        told.append(f"{about['seeds']} seeds of {count} against {theirs:,} points on a {where}")
     return "; ".join(told)
 
 

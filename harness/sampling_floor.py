@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nfbench.harness.surface import Correspondence
 
 SEEDS = 5
+SCANNED = 1_000_000  # points of the scan that gridded meshes are compared with: about those of one of DTU
 HOW = "not shipped: nfbench.harness.sampling_floor.sampling_floor(protocol({!r})) computes it"
 SHIPPED = Path(__file__).parent / "protocols" / "floors.json"
 
@@ -33,7 +34,7 @@ def sampling_floor(protocol: Protocol, pairs: Pairs | None = None) -> Floor:
     """What every surface column of a protocol says of two independent drawings of one sphere, over five seeds.
 
     Plain values for JSON: `shape`, `radius` and `unit` of the sphere, `points` drawn on the prediction and on the truth
-    (None where no points are drawn), `seeds`, and `columns`: name to `mean`, `std` (the sample standard deviation over
+    (None where no points are drawn, or the grid tells how many), `seeds`, and `columns`: name to `mean`, `std` (the sample standard deviation over
     the seeds) and `reason`. Mean and std are None where the column has no floor, and the reason says why.
 
     Args:
@@ -47,7 +48,7 @@ def sampling_floor(protocol: Protocol, pairs: Pairs | None = None) -> Floor:
     if section is None:
         raise Unsupported(f"Protocol {protocol.id} compares no surfaces and draws no points.")
     points = None if section.samples is None else (section.samples, section.truth_samples or section.samples)
-    drawn = []
+    drawn = [gridded_pair(section, seed) for seed in range(SEEDS)] if section.drawing == "grid" else []
     if points is not None and any(_reason(column, section) is None for column in section.columns.values()):
         seeds = range(section.seed, section.seed + 2 * SEEDS, 2)
         drawn = [(pairs or sphere_pairs)(*points, section.floor_radius, seed) for seed in seeds]
@@ -55,7 +56,7 @@ def sampling_floor(protocol: Protocol, pairs: Pairs | None = None) -> Floor:
         "shape": "sphere",
         "radius": section.floor_radius,
         "unit": section.unit,
-        "points": None if points is None else list(points),
+        "points": [None, SCANNED] if section.drawing == "grid" else None if points is None else list(points),
         "seeds": SEEDS,
         "columns": {name: _column_floor(column, section, drawn) for name, column in section.columns.items()},
     }
@@ -66,6 +67,23 @@ def sphere_pairs(count: int, truth_count: int, radius: float, seed: int) -> Corr
     from nfbench.harness.surface import correspond
 
     return correspond(sphere(count, radius, seed), sphere(truth_count, radius, seed + 1))
+
+
+def gridded_pair(section: SurfaceSection, seed: int) -> Correspondence:
+    """The nearest neighbours between a fine mesh of the sphere, gridded and thinned, and SCANNED points drawn on it.
+
+    The mesh is a subdivided icosahedron, whose faces lie less than 0.02 % of the radius below the sphere.
+    """
+    import trimesh
+
+    from nfbench.harness.gridding import grid, thin
+    from nfbench.harness.scene import Mesh, Points
+    from nfbench.harness.surface import correspond
+
+    ball = trimesh.creation.icosphere(subdivisions=6, radius=section.floor_radius)
+    spacing = section.spacing or 0.0
+    points = thin(grid(Mesh(ball.vertices, ball.faces), spacing), spacing, seed)
+    return correspond(Points(points.astype("float32")), sphere(SCANNED, section.floor_radius, seed))
 
 
 def sphere(count: int, radius: float, seed: int) -> Points:
@@ -101,7 +119,7 @@ def _reason(column: SurfaceColumn, section: SurfaceSection) -> str | None:
     """Why a column has no floor; None where it has one."""
     if isinstance(column, Iou):
         return "measured inside and outside, not at points drawn on the surface: the truth itself scores 1"
-    if section.drawing != "area":
+    if section.drawing == "vertices":
         return f"points come from the {section.drawing} of a mesh, which an exact sphere has not"
     if isinstance(column, AtRadius) and column.radius == "tolerance":
         return "the radius is each scene's own"

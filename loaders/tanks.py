@@ -93,7 +93,7 @@ def read(folder: Path, log: str | None = None) -> Scene:
     cameras = Cameras(poses[registered, :3].astype(np.float32), np.tile(K.astype(np.float32), (len(files), 1, 1)), size)
     names = tuple(file.stem for file in files)
     views = Views(cameras, names, lambda i: read_image(files[i]), files=files)
-    if path.name == folder.resolve().name + REFERENCE and tanks_truth.detect(folder):
+    if path.name == folder.resolve().name + REFERENCE and tanks_truth.is_there(folder):
         return replace(tanks_truth.read(folder), given=Given(views=views))
     return Scene(folder.resolve().name, Given(views=views), watched_box(cameras))
 

@@ -38,10 +38,13 @@ def detect(folder: Path) -> bool:
     """Whether a folder holds the truth of the scene that it is named after, and not its photographs as well."""
     from nfbench.loaders import tanks  # which reads the truth along
 
+    return is_there(folder) and not tanks.detect(folder)
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a folder holds the truth of the scene that it is named after."""
     scene = folder.resolve().name
-    if scene not in TOLERANCES or tanks.detect(folder):
-        return False
-    return all((folder / f"{scene}{end}").is_file() for end in (".ply", ".json", "_trans.txt"))
+    return scene in TOLERANCES and all((folder / f"{scene}{end}").is_file() for end in (".ply", ".json", "_trans.txt"))
 
 
 def read(folder: Path) -> Scene:

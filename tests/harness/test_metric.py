@@ -30,6 +30,14 @@ EXPECTED = {
     "precision": ("surface", "higher", "1", PART),
     "recall": ("surface", "higher", "1", PART),
     "iou": ("surface", "higher", "1", PART),
+    "depth_abs": ("map", "lower", "length", LENGTH),
+    "depth_abs_rel": ("map", "lower", "1", LENGTH),
+    "depth_sq_rel": ("map", "lower", "length", LENGTH),
+    "depth_rmse": ("map", "lower", "length", LENGTH),
+    "depth_rmse_log": ("map", "lower", "1", LENGTH),
+    **{f"depth_delta{k}": ("map", "higher", "1", PART) for k in (1, 2, 3)},
+    **{f"normal_{kind}": ("map", "lower", "degree", (0, 180)) for kind in ("mean", "median", "rmse")},
+    **{f"normal_within_{angle}": ("map", "higher", "1", PART) for angle in ("11.25", "22.5", "30")},
     "learn_seconds": ("cost", "lower", "s", LENGTH),
     "fit_seconds": ("cost", "lower", "s", LENGTH),
     "predict_seconds": ("cost", "lower", "s", LENGTH),
@@ -69,4 +77,4 @@ def test_units_of_length_are_written_in_the_protocols_own():
         "length^2": "mm^2 (squared)",
         "length*points": "mm, summed over points",
     }
-    assert all(metric.unit in LENGTHS or re.fullmatch("1|dB|s|B", metric.unit) for metric in METRICS.values())
+    assert all(metric.unit in LENGTHS or re.fullmatch("1|dB|s|B|degree", metric.unit) for metric in METRICS.values())

@@ -311,7 +311,7 @@ def test_a_protocol_is_asked_for_by_name_or_by_file(pair, nfbench, scored, tmp_p
         (("score", "{p}/v0.png", "{t}", "--protocol", "srn@1"), "v0.png is a file, not a folder"),
         (("score", "{p}", "{t}", "--protocol", "srn@1", "--test-every", "2"), "scored whole"),
         (("score", "{p}", "{t}+every2", "--protocol", "srn@1"), "scored whole"),
-        (("score", "{p}", "{t}", "--protocol", "srn@1", "--format", "blender"), "As plain truth: nfbench score"),
+        (("score", "{p}", "{t}", "--protocol", "srn@1", "--format", "blender"), "A scene needs transforms_train.json"),
         (("inspect", "{t}"), "As plain truth: nfbench score PREDICTIONS"),
         (("run", "mean-colour", "{t}"), "nothing to learn from"),
         (("run", "mean-colour", "{t}", "--protocol", "srn@1"), "nothing to learn from"),
