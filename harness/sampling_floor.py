@@ -34,8 +34,9 @@ def sampling_floor(protocol: Protocol, pairs: Pairs | None = None) -> Floor:
     """What every surface column of a protocol says of two independent drawings of one sphere, over five seeds.
 
     Plain values for JSON: `shape`, `radius` and `unit` of the sphere, `points` drawn on the prediction and on the truth
-    (None where no points are drawn, or the grid tells how many), `seeds`, and `columns`: name to `mean`, `std` (the sample standard deviation over
-    the seeds) and `reason`. Mean and std are None where the column has no floor, and the reason says why.
+    (None where no points are drawn, or where a grid tells how many), `seeds`, and `columns`: name to `mean`, `std` (the
+    sample standard deviation over the seeds) and `reason`. Mean and std are None where the column has no floor, and the
+    reason says why.
 
     Args:
         protocol: with a surface section.

@@ -136,6 +136,8 @@ def test_the_shipped_file_is_what_the_function_gives():
         shipped = shipped_floors()[name]
         samples = read.surface.samples
         points = None if samples is None else [samples, read.surface.truth_samples or samples]
+        gridded = read.surface.drawing == "grid"
+        points = [None, 1_000_000] if gridded else points
         assert (shipped["points"], shipped["radius"], shipped["unit"], shipped["seeds"], shipped["shape"]) == (
             points,
             read.surface.floor_radius,
@@ -144,7 +146,7 @@ def test_the_shipped_file_is_what_the_function_gives():
             "sphere",
         )
         assert list(shipped["columns"]) == list(read.surface.columns)
-        if points is not None and sum(points) > COSTLY:
+        if gridded or (points is not None and sum(points) > COSTLY):
             continue
         for column, floor in sampling_floor(read, pairs)["columns"].items():
             there = shipped["columns"][column]
