@@ -16,6 +16,7 @@ from nfbench.harness.camera import Cameras, project
 from nfbench.harness.console import dumps
 from nfbench.harness.dataset import Loader, detect, loader, scene_name
 from nfbench.harness.errors import DataCorrupt, NfbenchError
+from nfbench.harness.imagefile import ENDINGS
 from nfbench.harness.mesh import sample
 from nfbench.harness.scene import Image, Mesh, Scene, Views
 
@@ -58,7 +59,8 @@ def inspect(path: Path, format: str | None = None, check: bool = False) -> dict[
     """Format, scenes with their splits, and problems, in the fixed form of `nfbench inspect --json`.
 
     A scene that cannot be opened is a problem and does not hide the others. With `check`, every image, mask and depth
-    is decoded, each that cannot be is a problem, and known points are projected into the views; the result then has
+    is decoded, each that cannot be is a problem (in a scene that cannot be opened, each such image file below it), and
+    known points are projected into the views; the result then has
     `check`: how many `images`, `masks` and `depths` are sound, and of each of the `scenes` with points and views its
     `name`, number of `points` projected and of `views`, and, as parts in [0,1], the points `in_any_frame`, those
     `in_frame` of a view on average, and those of them that are `in_mask`, None without masks.
@@ -78,6 +80,7 @@ def inspect(path: Path, format: str | None = None, check: bool = False) -> dict[
                 problems += _check(scenes[-1]["name"], scene, splits, checked)
         except NfbenchError as error:
             problems.append(_told(error))
+            problems += _damaged(folder, problems[-1]) if check else []
     found = {"format": spec.name, "protocol": spec.protocol, "scenes": scenes, "problems": problems}
     return {**found, "check": checked} if check else found
 
@@ -120,7 +123,7 @@ def _check(name: str, scene: Scene, splits: Mapping[str, Views], checked: dict[s
     }
     tally, problems = _Tally(len(xyz), np.zeros(len(xyz), np.bool_)), []
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        for decoded in pool.map(lambda place: _decode(*place, xyz), places.values()):  # a thread holds one image
+        for decoded in pool.map(lambda place: _decode(place[0], place[1], xyz), places.values()):
             problems += decoded.problems
             _add(tally, decoded)
     for kind in _KINDS:
@@ -143,6 +146,29 @@ def _decode(views: Views, index: int, xyz: NDArray[np.float32]) -> _Decoded:
     framed, pixels = in_frame(views.cameras, index, xyz)
     masked = None if mask is None else int(mask[pixels[:, 1], pixels[:, 0]].sum())
     return _Decoded(problems, counts, framed, masked)
+
+
+def _damaged(folder: Path, told: str) -> list[str]:
+    """The image files of any kind below a scene's folder that cannot be decoded, but for those that `told` names.
+
+    A reader stops at the first file whose header shows damage; with this, the others are found in the same go.
+    """
+    if not folder.is_dir():
+        return []
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in ENDINGS and str(file) not in told]
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        return [problem for problem in pool.map(_damage, files) if problem]
+
+
+def _damage(file: Path) -> str:
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(file) as image:
+            image.load()
+    except Exception as error:  # what Pillow raises of damaged files has no end
+        return f"{file} cannot be decoded: {type(error).__name__}: {error}. Download or copy the file again."
+    return ""
 
 
 def _tried(read: Callable[[], T], problems: list[str]) -> T | None:

@@ -27,9 +27,9 @@ IMAGES = 8
 _WIDTH, _PLAN, _TITLE, _GAP, _CAPTION = 1240, 520, 76, 12, 22  # pixels
 _ACROSS = 4  # images a row
 _TILE = (_WIDTH - (_ACROSS + 1) * _GAP) // _ACROSS
-_POINTS = 20_000  # enough for a dense outline of a panel
+_POINTS = 60_000  # enough for a dense outline of a panel
 _FRUSTA = 120  # of each kind at most: more hide each other
-_REACH = (0.02, 0.07)  # least and greatest length of a frustum, in widths of what a panel shows
+_REACH = (0.03, 0.07)  # least and greatest length of a frustum, in widths of what a panel shows
 _SHARE = (0.01, 0.99)  # of the points a panel holds along each axis; the few astray ones are cut off
 _FONT = 15
 _PAPER, _INK, _FAINT = (255, 255, 255), (30, 34, 42), (214, 218, 226)
@@ -90,7 +90,7 @@ def write_preview(path: Path, file: Path, format: str | None = None) -> None:
 
 
 def preview(scene: Scene, title: str) -> Image:
-    """A picture of a scene, uint8 (H,1240,3): frusta, box and points twice, then given views with the outlines of masks.
+    """A picture of a scene, uint8 (H,1240,3): frusta, box and points twice, then given views, their masks outlined.
 
     A view that cannot be decoded gets an empty tile that says so.
     """
@@ -129,7 +129,7 @@ def _draw_title(draw: ImageDraw, scene: Scene, title: str, points: int) -> None:
         (_GIVEN, f"{len(given)} given view{'s' if len(given) > 1 else ''}" if given else ""),
         (_HIDDEN, f"{len(hidden)} hidden view{'s' if len(hidden) > 1 else ''}" if hidden else ""),
         (_BOX, f"box of {edges} {unit}"),
-        (_CLOUD, f"{points} points of the {kind}" if points else ""),
+        (_CLOUD, f"{points} point{'s' if points > 1 else ''} of the {kind}" if points else ""),
     ]
     left = float(_GAP)
     for colour, label in parts:
@@ -151,7 +151,7 @@ def _plans(scene: Scene, xyz: NDArray[np.float32]) -> tuple[_Plan, _Plan]:
     """
     cameras = [found for found in _cameras(scene) if found]
     poses = np.concatenate([found.c2w for found in cameras]) if cameras else _UPRIGHT
-    lifted, ahead = -poses[:, :, 1].mean(0), np.abs(poses[:, :, 2].mean(0))
+    lifted, ahead = -poses[:, :, 1].mean(0), np.abs(poses[:, :, 2]).mean(0)
     axis = int(np.argmax(np.abs(lifted)))
     up = np.eye(3)[axis] * (-1.0 if lifted[axis] < 0 else 1.0)
     ahead[axis] = -1
@@ -161,12 +161,13 @@ def _plans(scene: Scene, xyz: NDArray[np.float32]) -> tuple[_Plan, _Plan]:
         shown.append(np.quantile(xyz, _SHARE, axis=0))
     everything = np.concatenate(shown, dtype=np.float64)
     side = (_WIDTH - 3 * _GAP) // 2
+    names = ("from above", "from the side") if cameras else ("along -z", "along y")
     plans = []
-    for number, (name, axes) in enumerate((("above", (right, np.cross(up, right))), ("the side", (right, up)))):
+    for number, axes in enumerate(((right, np.cross(up, right)), (right, up))):
         flat = everything @ np.array(axes).T
         low, high = flat.min(0), flat.max(0)
         scale = float(np.min(np.array([side, _PLAN]) * 0.84 / np.maximum(high - low, 1e-12)))
-        title = f"from {name}: {_axis(axes[0])} to the right, {_axis(axes[1])} upwards"
+        title = f"{names[number]}: {_axis(axes[0])} to the right, {_axis(axes[1])} upwards"
         plans.append(
             _Plan(title, np.array(axes), (low + high) / 2, scale, (_GAP + number * (side + _GAP), _TITLE), side)
         )
@@ -219,7 +220,7 @@ def _reach(centres: list[NDArray[np.float32]], plan: _Plan) -> float:
         return most
     apart = np.linalg.norm(places[:, None] - places, axis=2)
     np.fill_diagonal(apart, np.inf)
-    return float(np.clip(np.median(apart.min(1)), least, most))
+    return float(np.clip(1.5 * np.median(apart.min(1)), least, most))
 
 
 def _frustum(cameras: Cameras | tuple[()], index: int, reach: float) -> Reals:
