@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from nfbench.harness import inspection
-from nfbench.harness.camera import Cameras, look_at
+from nfbench.harness.camera import Cameras, from_opengl, look_at
 from nfbench.harness.errors import DataCorrupt
 from nfbench.harness.inspection import in_frame, inspect, known_points, mask_of, rendered, text
 from nfbench.harness.probe import ball
 from nfbench.harness.scene import Given, Mesh, Points, Scene, Views
-from nfbench.loaders import blender
+from nfbench.loaders import blender, colmap
 
 BOX = np.array([[-1, -1, -1], [1, 1, 1]], np.float32)
 
@@ -245,3 +245,19 @@ def test_dvr_points_lie_in_the_masks(real_data):
     row = found["check"]["scenes"][0]
     assert found["problems"] == [] and found["check"]["depths"] == 24
     assert row["in_any_frame"] == 1.0 and row["in_mask"] > 0.985
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_colmap_scene_is_judged_by_its_sparse_points(made, tmp_path, nfbench, turned):
+    sets = {"train": made.given.views.subset([1, 2, 3, 4, 5, 6, 7]), "test": made.given.views.subset([0])}
+    if turned:  # OpenGL's axes taken for OpenCV's
+        sets = {
+            name: replace(found, cameras=replace(found.cameras, c2w=from_opengl(found.cameras.c2w)))
+            for name, found in sets.items()
+        }
+    colmap.write(tmp_path / "c", sets, made.given.cloud)
+    code, out, _ = nfbench("inspect", tmp_path / "c", "--check", "--json")
+    row = json.loads(out)["check"]["scenes"][0]
+    assert (row["points"], row["views"]) == (300, 8)
+    assert (row["in_any_frame"], code) == ((0.0, 2) if turned else (1.0, 0))
+    assert ("another convention" in out) is turned
