@@ -228,12 +228,26 @@ def download(
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A scene or dataset folder.")],
     json: JsonOption = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Decode every file, project known points; 2 is returned for problems.")
+    ] = False,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the cameras, the box, points and a few images.")
+    ] = None,
     format: FormatOption = None,
 ) -> None:
     """Say what a folder is: format, scenes, splits, views, sizes, box, problems."""
-    from nfbench.harness.inspection import text
+    from nfbench.harness.inspection import inspect, rendered
 
-    print(text(path, format, json))
+    found = inspect(path, format, check)
+    print(rendered(found, json), flush=True)
+    if preview is not None:
+        from nfbench.harness.preview import write_preview
+
+        write_preview(path, preview, format)
+    if check and found["problems"]:
+        many = len(found["problems"])
+        raise NfbenchError(f"{path} has {many} problem{'s' if many > 1 else ''}.", "The report above names each.")
 
 
 @app.command()
