@@ -130,7 +130,16 @@ class DecodedViews:
         return self.at(self.starts[index] + row * width + column)
 
     def at(self, place: Indices) -> Bytes:
-        """The pixels (P,C) uint8 at the places (P,), from 0 to starts[-1] - 1, counted through all views."""
+        """The pixels (P,C) uint8 at the places (P,), from 0 to starts[-1] - 1, counted through all views.
+
+        Raises:
+            ContractBroken: a place outside of that.
+            DataMissing, DataCorrupt: as above, where there is no file.
+        """
+        if len(place) and not 0 <= place.min() <= place.max() < self.starts[-1]:
+            raise ContractBroken(
+                f"Pixels {place.min()} to {place.max()} are asked for.", f"There are {self.starts[-1]}, counted from 0."
+            )
         if self._pixels is not None:
             return self._pixels.take(place, axis=0)
         found = np.empty((len(place), self.channels), np.uint8)

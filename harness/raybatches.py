@@ -60,8 +60,14 @@ class RayBatches:
         """The rays through the pixels at the places (R,), from 0 to starts[-1] - 1, counted through all views.
 
         Directions are those of nfbench.harness.camera.rays to the rounding of float32.
+
+        Raises:
+            ContractBroken: a place outside of that.
+            DataMissing, DataCorrupt: as DecodedViews.
         """
         decoded = self.decoded
+        colours = decoded.at(place).astype(np.float32)  # first, for it checks the places
+        colours /= np.float32(255)
         origins, directions = np.empty((len(place), 3), np.float32), np.empty((len(place), 3), np.float32)
         view = np.empty(len(place), np.int64)
         _through(place, decoded.starts, decoded.widths, self._turned, self._centres, origins, directions, view)
@@ -71,8 +77,6 @@ class RayBatches:
             row, column = np.divmod(place[of_view] - decoded.starts[index], decoded.widths[index])
             xy = np.stack([column, row], axis=1) + 0.5
             directions[of_view] = rays(decoded.views.cameras, index, xy)[1]
-        colours = decoded.at(place).astype(np.float32)
-        colours /= np.float32(255)
         return RayBatch(origins, directions, colours, view)
 
 
