@@ -104,8 +104,10 @@ class DecodedViews:
         """View `index`, (H,W,C) uint8, not to be written to.
 
         Raises:
+            ContractBroken: there is no such view.
             DataMissing, DataCorrupt: as above, where there is no file.
         """
+        self._check_views(index, index)
         if self._pixels is None:
             return self._in_memory(index)
         pixels = self._pixels[self.starts[index] : self.starts[index + 1]]
@@ -118,8 +120,8 @@ class DecodedViews:
             ContractBroken: a place outside of the images.
             DataMissing, DataCorrupt: as above, where there is no file.
         """
-        if len(index) and not 0 <= index.min() <= index.max() < len(self):
-            raise ContractBroken(f"Views {index.min()} to {index.max()} are asked for; there are {len(self)}.")
+        if len(index):
+            self._check_views(int(index.min()), int(index.max()))
         width = self.widths[index]
         height = (self.starts[index + 1] - self.starts[index]) // np.maximum(width, 1)
         wrong = (row < 0) | (row >= height) | (column < 0) | (column >= width)
@@ -150,6 +152,10 @@ class DecodedViews:
             index = int(view[some[0]])
             found[some] = self._in_memory(index).reshape(-1, self.channels)[place[some] - self.starts[index]]
         return found
+
+    def _check_views(self, low: int, high: int) -> None:
+        if not 0 <= low <= high < len(self):
+            raise ContractBroken(f"Views {low} to {high} are asked for; there are {len(self)}, counted from 0.")
 
     def _decoded(self, index: int) -> Bytes:
         image = self.views.image(index)

@@ -416,3 +416,16 @@ def test_places_outside(make, tmp_path, limit, place, words):
     index, row, column = np.array([(0, 0, 0), place]).T
     with pytest.raises(ContractBroken, match=words):
         views.pixels(index, row, column)
+
+
+@pytest.mark.parametrize("limit", [decoded.LIMIT, 0])
+def test_places_counted_through_all_views_outside(make, tmp_path, limit):
+    views = DecodedViews(make(), cache=tmp_path, limit=limit)
+    assert np.array_equal(views.at(np.array([0, 60, 20])), all_pixels()[[0, 60, 20]])
+    for place in (-1, 61):
+        with pytest.raises(ContractBroken, match=r"Pixels (-1 to 5|5 to 61) are asked for") as caught:
+            views.at(np.array([5, place]))
+        assert "61" in caught.value.hint
+    for index in (-1, 3):
+        with pytest.raises(ContractBroken, match=rf"Views {index} to {index} are asked for; there are 3"):
+            views.image(index)
