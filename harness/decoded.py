@@ -123,7 +123,7 @@ class DecodedViews:
         if len(index):
             self._check_views(int(index.min()), int(index.max()))
         width = self.widths[index]
-        height = (self.starts[index + 1] - self.starts[index]) // np.maximum(width, 1)
+        height = (self.starts[index + 1] - self.starts[index]) // width
         wrong = (row < 0) | (row >= height) | (column < 0) | (column >= width)
         if wrong.any():
             i = int(wrong.argmax())

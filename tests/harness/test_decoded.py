@@ -406,6 +406,8 @@ def test_readers_and_writers_at_once(make, tmp_path):
         ((3, 0, 0), r"Views 0 to 3 .* there are 3"),
         ((-1, 0, 0), r"Views -1 to 0 .* there are 3"),
         ((1, 4, 0), r"Row 4, column 0 .*'v1' of 5x4 pixels"),
+        ((0, 9, 0), r"Row 9, column 0 .*'v0' of 5x4 pixels"),
+        ((0, 0, 9), r"Row 0, column 9 .*'v0' of 5x4 pixels"),
         ((1, -1, 2), r"Row -1, column 2 .*'v1' of 5x4"),
         ((2, 0, 3), r"Row 0, column 3 .*'v2' of 3x7"),
         ((2, 6, -1), r"Row 6, column -1 .*'v2' of 3x7"),
@@ -422,10 +424,11 @@ def test_places_outside(make, tmp_path, limit, place, words):
 def test_places_counted_through_all_views_outside(make, tmp_path, limit):
     views = DecodedViews(make(), cache=tmp_path, limit=limit)
     assert np.array_equal(views.at(np.array([0, 60, 20])), all_pixels()[[0, 60, 20]])
-    for place in (-1, 61):
-        with pytest.raises(ContractBroken, match=r"Pixels (-1 to 5|5 to 61) are asked for") as caught:
-            views.at(np.array([5, place]))
-        assert "61" in caught.value.hint
+    for places in ([5, -1], [5, 61], [5, 99], [-1, -1]):
+        with pytest.raises(ContractBroken, match=rf"Pixels {min(places)} to {max(places)} are asked for") as caught:
+            views.at(np.array(places))
+    assert views.at(np.array([5, 5])).tolist() == [all_pixels()[5].tolist()] * 2
+    assert "61" in caught.value.hint
     for index in (-1, 3):
         with pytest.raises(ContractBroken, match=rf"Views {index} to {index} are asked for; there are 3"):
             views.image(index)
