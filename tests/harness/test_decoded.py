@@ -429,6 +429,6 @@ def test_places_counted_through_all_views_outside(make, tmp_path, limit):
             views.at(np.array(places))
     assert views.at(np.array([5, 5])).tolist() == [all_pixels()[5].tolist()] * 2
     assert "61" in caught.value.hint
-    for index in (-1, 3):
+    for index in (-1, 3, 9):
         with pytest.raises(ContractBroken, match=rf"Views {index} to {index} are asked for; there are 3"):
             views.image(index)
