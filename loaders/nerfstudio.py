@@ -174,7 +174,8 @@ def _chosen(folder: Path, data: Mapping[str, Any], paths: Sequence[PurePosixPath
     if not lists:
         order = sorted(range(len(paths)), key=lambda i: paths[i].parts)
         train = np.linspace(0, len(order) - 1, math.ceil(_TRAIN * len(order)), dtype=int).tolist()
-        rest = [order[i] for i in range(len(order)) if i not in set(train)]
+        kept = set(train)
+        rest = [order[i] for i in range(len(order)) if i not in kept]
         if not rest:
             raise DataCorrupt(
                 f"{where}: of {len(order)} frames none is left for testing.", "Name some in test_filenames."
