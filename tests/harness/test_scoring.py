@@ -472,3 +472,12 @@ def test_what_the_surface_metrics_say_is_kept(squares, monkeypatch):
     given.values["mesh_accuracy"] = np.nan
     with pytest.raises(NfbenchError, match=r"mesh\.ply: mesh_accuracy came out as NaN"):
         score(folder, scene, chosen)
+
+
+def test_a_missing_image_has_its_ending_whatever_its_name(scene, tmp_path):
+    (tmp_path / "p").mkdir()
+    names = tuple(f"{letter}_{i}" for i, letter in zip(range(len(scene.hidden)), "azmbycxd" * 9, strict=False))
+    renamed = replace(scene, hidden=replace(scene.hidden, names=names))
+    with pytest.raises(DataMissing) as caught:
+        score(tmp_path / "p", renamed, IMAGES)
+    assert all(f"{name}.png" in caught.value.message for name in names[:5])
