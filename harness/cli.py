@@ -68,6 +68,9 @@ def run(
     format: FormatOption = None,
     protocol: ProtocolOption = None,
     lpips_weights: WeightsOption = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out scenes that do not open; rows are then not ranked.")
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Run methods on a task: learn, fit, predict to disk, score, record. The same command again resumes."""
@@ -87,6 +90,7 @@ def run(
         protocol=protocol,
         lpips_weights=lpips_weights or [],
         quiet=quiet,
+        skip_bad=skip_bad,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nfbench.harness.console import dumps, watching
+from nfbench.harness.dataset import readable
 from nfbench.harness.dataset import task as find_task
 from nfbench.harness.errors import DataMissing, NfbenchError, NotFound, did_you_mean
 from nfbench.harness.method import STANDARD_PRESETS, Budget, NoConfig, configure
@@ -37,6 +38,7 @@ def run_methods(
     protocol: str | None,
     lpips_weights: Sequence[Path],
     quiet: bool,
+    skip_bad: bool = False,
 ) -> None:
     """Run methods on a task and print their board. What is wrong with the request is found before the first run.
 
@@ -55,11 +57,14 @@ def run_methods(
             f"{task_name} is plain truth, which gives a method nothing to learn from.",
             f"Score predictions with it: nfbench score PREDICTIONS {task_name} --protocol ID.",
         )
+    task, wrong = readable(task) if skip_bad else (task, {})
     chosen = find_protocol(protocol or task.protocol)
     check_writable(runs)
     where = choose_device(device)
     outcomes: list[Outcome] = []
     with watching(quiet) as watcher:
+        for name, why in wrong.items():
+            watcher.line(f"left out: {name}: {why}")
         try:
             for spec in specs:
                 for seed in seeds:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from nfbench.harness.errors import DataMissing, NfbenchError, NotFound, did_you_mean
+from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, NotFound, did_you_mean
 from nfbench.harness.plain import is_plain, plain_task
 from nfbench.harness.registry import FormatSpec, find, registry, resolve
 from nfbench.harness.scene import Scene, Views
@@ -134,6 +134,27 @@ def _only_plain(path: Path) -> bool:
 def _none(path: Path) -> list[Path]:
     """No scenes to learn from: what a format without a list of them has."""
     return []
+
+
+def readable(task: Task) -> tuple[Task, dict[str, str]]:
+    """The task with the scenes that open, and scene to reason for those left out; a row of it is not complete.
+
+    Raises:
+        DataCorrupt: no test scene opens.
+    """
+    wrong: dict[str, str] = {}
+
+    def opens(ref: SceneRef) -> bool:
+        try:
+            ref.open()
+        except NfbenchError as error:
+            wrong[ref.name] = error.message
+        return ref.name not in wrong
+
+    test, train = tuple(filter(opens, task.test)), tuple(filter(opens, task.train))
+    if not test:
+        raise DataCorrupt(f"No scene of {task.name} opens: {next(iter(wrong.values()), 'there is none')}", "Mend one.")
+    return replace(task, test=test, train=train, full=tuple(task.scenes)), wrong
 
 
 def scene_name(folder: Path, module: Loader | None = None) -> str:

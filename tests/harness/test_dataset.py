@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from nfbench.harness.dataset import detect, fingerprint, task, task_from_path
-from nfbench.harness.errors import DataMissing, NfbenchError, NotFound
+from nfbench.harness.dataset import detect, fingerprint, readable, task, task_from_path
+from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, NotFound
 from nfbench.harness.inspection import inspect, text
 from nfbench.harness.probe import ball
+from nfbench.harness.task import SceneRef, Task
 from nfbench.loaders import blender
 
 
@@ -106,3 +107,18 @@ def test_inspect_tells_what_is_wrong_and_still_the_rest(scene, tmp_path):
     assert [s["name"] for s in found["scenes"]] == ["good"]
     assert len(found["problems"]) == 1 and "worse" in found["problems"][0]
     assert "problems  1" in text(tmp_path, None, False)
+
+
+def test_scenes_that_do_not_open_are_left_out_and_named():
+    def broken():
+        raise DataCorrupt("half of it is gone", "fetch it")
+
+    def fine():
+        return "a scene"
+
+    both = Task("t", "1", "p@1", (), (SceneRef("a", fine), SceneRef("b", broken)), (SceneRef("c", broken),))
+    found, wrong = readable(both)
+    assert [ref.name for ref in found.test] == ["a"] and found.train == ()
+    assert found.scenes == ["a", "b"] and wrong == {"b": "half of it is gone", "c": "half of it is gone"}
+    with pytest.raises(DataCorrupt, match="No scene of t opens: half of it"):
+        readable(Task("t", "1", "p@1", (), (SceneRef("b", broken),)))
