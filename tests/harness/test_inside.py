@@ -217,3 +217,20 @@ def test_real_meshes_by_both_methods(real_data, name):
     by_number, by_parity = (inside(mesh, xyz, method) for method in METHODS)
     assert 0.1 < by_number.mean() < 0.9
     assert np.count_nonzero(by_number != by_parity) <= 2
+
+
+def test_parity_bears_a_mesh_far_from_the_origin():
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.5)
+    move = np.array([3e5, -2e5, 5e5])
+    mesh = Mesh(np.asarray(ball.vertices) + move, np.asarray(ball.faces))
+    xyz = np.random.default_rng(5).uniform(-0.6, 0.6, (2000, 3))
+    clear = np.abs(np.linalg.norm(xyz, axis=1) - 0.5) > 0.02
+    expected = np.linalg.norm(xyz, axis=1) < 0.5
+    np.testing.assert_array_equal(inside(mesh, xyz + move, "parity")[clear], expected[clear])
+    np.testing.assert_array_equal(inside(mesh, xyz + move)[clear], expected[clear])
+
+
+def test_points_of_four_numbers_are_refused():
+    ball = trimesh.creation.icosphere(subdivisions=1)
+    with pytest.raises(NfbenchError, match=r"\(2, 4\)"):
+        inside(Mesh(np.asarray(ball.vertices), np.asarray(ball.faces)), np.zeros((2, 4)))
