@@ -233,9 +233,9 @@ def _astray(name: str, tally: _Tally) -> Iterator[str]:
 
 
 def _scene(module: Loader, folder: Path, scene: Scene, splits: Mapping[str, Views]) -> dict[str, Any]:
-    notes = getattr(module, "notes", None)
+    notes = module.notes(folder) if hasattr(module, "notes") else []
     return {
-        **({"notes": notes(folder)} if notes is not None and notes(folder) else {}),
+        **({"notes": notes} if notes else {}),
         "name": scene_name(folder, module),
         "splits": {name: _split(views) for name, views in splits.items()},
         "box": scene.box.tolist(),

@@ -7,27 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from nfbench.harness.cli import main
 from nfbench.harness.png import read_png, write_png
 from nfbench.harness.probe import ball
 from nfbench.loaders import blender
 
 EXAMPLE = "examples/my_method.py:MyMethod"
-
-
-@pytest.fixture
-def nfbench(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nfbench", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

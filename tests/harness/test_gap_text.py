@@ -1,30 +1,13 @@
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 
-from nfbench.harness.cli import main
 from nfbench.harness.image_scores import truth_image
 from nfbench.harness.png import read_png, write_png
 from nfbench.harness.probe import ball
 from nfbench.loaders import blender
-
-
-@pytest.fixture
-def nfbench(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nfbench", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
