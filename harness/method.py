@@ -86,6 +86,23 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """When and how the field is measured while it is trained; the time that takes is not charged to the budget.
+
+    Attributes:
+        seconds: times since the start of the budget, ascending, at the first step after which it is measured.
+        measure: from a field to numbers by name. It knows the truth, of which the method gets nothing.
+    """
+
+    seconds: tuple[float, ...]
+    measure: Callable[[Any], Mapping[str, float]]
+
+
+def _silent(text: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
 class Budget:
     """How long a method may learn and fit: in steps, in seconds, or, with neither, as long as its config says.
 
@@ -94,12 +111,18 @@ class Budget:
         steps: optimisation steps.
         listener: gets a Progress whenever a method logs.
         started: the clock's reading when the call began; the runner sets it.
+        tell: gets a sentence that a person should read.
+        keep: a folder for the state of training loops, from which a broken-off run goes on; None for not.
+        validation: what measures the field while it is trained, for a curve; None for not.
     """
 
     seconds: float | None = None
     steps: int | None = None
     listener: Callable[[Progress], None] | None = field(default=None, compare=False, repr=False)
     started: float | None = field(default=None, compare=False, repr=False)
+    tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
+    keep: Path | None = field(default=None, compare=False, repr=False)
+    validation: Validation | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Budget:
@@ -123,9 +146,18 @@ class Budget:
         parts = [f"{self.seconds:g}s"] if self.seconds is not None else []
         return ",".join(parts + ([f"{self.steps}steps"] if self.steps is not None else []))
 
-    def start(self, listener: Callable[[Progress], None] | None = None) -> Budget:
-        """The same budget with its clock running, reporting to `listener`."""
-        return dataclasses.replace(self, started=time.perf_counter(), listener=listener)
+    def start(
+        self,
+        listener: Callable[[Progress], None] | None = None,
+        tell: Callable[[str], None] = _silent,
+        keep: Path | None = None,
+        validation: Validation | None = None,
+    ) -> Budget:
+        """The same budget with its clock running, and with whom to report to and where to keep the state of loops."""
+        started = time.perf_counter()
+        return dataclasses.replace(
+            self, started=started, listener=listener, tell=tell, keep=keep, validation=validation
+        )
 
     def elapsed(self) -> float:
         """Seconds since the start, 0 for a budget that was not started."""
@@ -136,18 +168,23 @@ class Budget:
         if self.listener is not None:
             self.listener(progress)
 
+    def spent(self, index: int, steps: int) -> float:
+        """The part of the budget that is spent before step `index`, 1 or more at its end; `steps` is the config's."""
+        limit = self.steps if self.steps is not None else (None if self.seconds is not None else steps)
+        parts = [index / limit] if limit is not None else []
+        parts += [self.elapsed() / self.seconds] if self.seconds is not None else []
+        return max(parts)
+
     def run(self, steps: int) -> Iterator[Step]:
         """The steps of a training loop: as many as the budget allows, or `steps`, the config's own number.
 
-        At least one step is given, so that a field always exists.
+        At least one step is given, so that a field always exists. A method with a network has more of
+        `nfbench.harness.training.Training`, which resumes and watches for NaN.
         """
         budget = self if self.started is not None else self.start(self.listener)
-        limit = budget.steps if budget.steps is not None else (None if budget.seconds is not None else steps)
         index = 0
         while True:
-            parts = [index / limit] if limit is not None else []
-            parts += [budget.elapsed() / budget.seconds] if budget.seconds is not None else []
-            fraction = max(parts)
+            fraction = budget.spent(index, steps)
             if fraction >= 1 and index > 0:
                 budget.report(Progress(index - 1, budget.elapsed(), 1.0, {}))
                 return
