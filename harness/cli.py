@@ -74,7 +74,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Run methods on a task: learn, fit, predict to disk, score, record. The same command again resumes."""
-    from nfbench.harness.commands import run_methods
+    from nfbench.harness.commands.run import run_methods
 
     run_methods(
         methods.split(","),
@@ -121,7 +121,7 @@ def score(
     quiet: QuietOption = False,
 ) -> None:
     """Score predictions that are on disk, from any language or framework."""
-    from nfbench.harness.commands import score_predictions
+    from nfbench.harness.commands.score import score_predictions
 
     score_predictions(
         predictions,
@@ -187,7 +187,7 @@ def board(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write here.")] = None,
 ) -> None:
     """Rank the records: a table, or one static web page with the renders beside the truth."""
-    from nfbench.harness.commands import show_board
+    from nfbench.harness.commands.board import show_board
 
     show_board(task, runs, form, output)
 
@@ -282,7 +282,7 @@ def prepare(
     quiet: QuietOption = False,
 ) -> None:
     """Make training sets of shape methods, or rendered views, from any meshes. The same command again resumes."""
-    from nfbench.harness.commands import prepare_meshes
+    from nfbench.harness.commands.prepare import prepare_meshes
 
     prepare_meshes(meshes, destination, to, split, seed, views, pixels, jobs, skip_bad, quiet)
 
@@ -293,7 +293,7 @@ def check(
     device: DeviceOption = "auto",
 ) -> None:
     """Run the contract on a method or a protocol and say in words what is missing."""
-    from nfbench.harness.commands import check_target
+    from nfbench.harness.commands.check import check_target
 
     check_target(target, device)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nfbench.harness import gap
-from nfbench.harness.commands import check_weights
+from nfbench.harness.commands.weights import check_weights
 from nfbench.harness.console import dumps, watching
 from nfbench.harness.dataset import task as find_task
 from nfbench.harness.errors import Unsupported
