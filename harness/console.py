@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 import time
@@ -28,12 +29,15 @@ def watching(quiet: bool) -> Iterator[Watcher]:
 
 def _plain() -> Watcher:
     last: dict[str, float] = {}
+    first: dict[str, tuple[float, float]] = {}
 
     def progress(stage: str, fraction: float, numbers: Mapping[str, float]) -> None:
         now = time.perf_counter()
+        began, at = first.setdefault(stage, (now, fraction))
         if now - last.setdefault(stage, now) >= _EVERY:
             last[stage] = now
-            print(f"{stage}: {fraction:4.0%} {told(numbers)}".rstrip(), file=sys.stderr, flush=True)
+            left = f", {remaining(now - began, fraction - at, 1 - fraction)} left," if at < fraction < 1 else ""
+            print(f"{stage}: {fraction:4.0%}{left} {told(numbers)}".rstrip(" ,"), file=sys.stderr, flush=True)
 
     return Watcher(lambda text: print(text, file=sys.stderr, flush=True), progress)
 
@@ -63,6 +67,15 @@ def _bar() -> Iterator[Watcher]:
             bars.update(current[stage], completed=fraction, numbers=told(numbers))  # type: ignore[arg-type]
 
         yield Watcher(lambda text: bars.console.print(text, markup=False, highlight=False), progress)
+
+
+def remaining(seconds: float, done: float, left: float) -> str:
+    """How long it will take, as `1:23:45`, when a part `done` took `seconds` and a part `left` is to be done.
+
+    >>> remaining(60, 0.25, 0.75)
+    '0:03:00'
+    """
+    return str(datetime.timedelta(seconds=round(seconds / done * left)))
 
 
 def told(numbers: Mapping[str, float]) -> str:

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -56,10 +56,17 @@ def device_name(device: str) -> str:
 
 @dataclass
 class Meter:
-    """What a block cost: wall seconds and, in bytes, the highest resident (on a GPU: allocated) memory within it."""
+    """What a block cost.
+
+    Attributes:
+        seconds: wall time.
+        peak_bytes: the highest resident (on a GPU: allocated) memory within it.
+        joules: what the GPU, or without one the processor, took; None where no meter can be read.
+    """
 
     seconds: float = 0.0
     peak_bytes: int = 0
+    joules: float | None = None
 
 
 @contextmanager
@@ -67,6 +74,8 @@ def metered(device: str = "cpu") -> Iterator[Meter]:
     """Measure the block; the Meter is filled in when it ends, also by an error."""
     meter = Meter()
     _reset_peak(device)
+    energy = energy_meter(device)
+    before = energy()
     started = time.perf_counter()
     try:
         yield meter
@@ -77,6 +86,37 @@ def metered(device: str = "cpu") -> Iterator[Meter]:
             torch.cuda.synchronize()
         meter.seconds = time.perf_counter() - started
         meter.peak_bytes = _peak(device)
+        after = energy()
+        if before is not None and after is not None and after >= before:  # the counters begin anew now and then
+            meter.joules = after - before
+
+
+def energy_meter(device: str = "cpu", powercap: Path = Path("/sys/class/powercap")) -> Callable[[], float | None]:
+    """What reads the joules taken since some start: of the GPU by its driver, else of all processor packages (RAPL).
+
+    It gives None where the driver or the operating system does not tell.
+    """
+    if device != "cpu":
+        try:
+            import pynvml  # type: ignore[import-not-found, unused-ignore]
+            import torch
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        except Exception:  # without the package, or of a driver that does not tell: each has errors of its own
+            return lambda: None
+        return lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+    counters = sorted(powercap.glob("intel-rapl:[0-9]*/energy_uj"))
+    packages = [path for path in counters if path.parent.name.count(":") == 1]
+
+    def read() -> float | None:
+        try:
+            return sum(int(path.read_text()) for path in packages) / 1e6 if packages else None
+        except (OSError, ValueError):
+            return None
+
+    return read
 
 
 def _reset_peak(device: str) -> None:

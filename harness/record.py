@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import RecordInvalid
+from nfbench.harness.provenance import Meter
 
 FILE = "record.json"
 SCORES = "scores.parquet"
@@ -91,6 +92,7 @@ class Cost(_Data):
         peak_memory_bytes: highest resident memory of the process so far; on a GPU, highest allocated there.
         parameters: trainable numbers, where the field tells.
         steps: steps of the last training loop, where it reported any.
+        joules: energy of learning and fitting, where the machine's meter tells: all of the GPU's, or the processor's.
         device: `cpu` or the name of the GPU.
     """
 
@@ -100,7 +102,23 @@ class Cost(_Data):
     peak_memory_bytes: int = 0
     parameters: int | None = None
     steps: int | None = None
+    joules: float | None = None
     device: str = "cpu"
+
+    def charge_learning(self, meter: Meter, earlier: float) -> None:
+        """Add what learning cost, and the seconds that an earlier process had spent on it."""
+        self.learn_seconds = meter.seconds + earlier
+        self._charge(meter)
+
+    def charge_fitting(self, meter: Meter, earlier: float, steps: int | None) -> None:
+        """Add what fitting cost, and the seconds that an earlier process had spent on it."""
+        self.fit_seconds, self.steps = meter.seconds + earlier, steps
+        self._charge(meter)
+
+    def _charge(self, meter: Meter) -> None:
+        self.peak_memory_bytes = max(self.peak_memory_bytes, meter.peak_bytes)
+        if meter.joules is not None:
+            self.joules = (self.joules or 0.0) + meter.joules
 
 
 class Failure(_Data):

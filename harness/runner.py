@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from typing import Any
 from nfbench.harness import provenance
 from nfbench.harness.errors import DataCorrupt, NfbenchError, NotFound, RecordInvalid, Unsupported, did_you_mean
 from nfbench.harness.guard import hidden_files, hiding
-from nfbench.harness.method import Budget, Learner, Progress, configure
+from nfbench.harness.journal import LOG, Journal, journal
+from nfbench.harness.method import Budget, Learner, Validation, configure
 from nfbench.harness.picture import write_pictures
 from nfbench.harness.prediction import on_background, predict, sections, unsupported
 from nfbench.harness.protocol import Protocol
@@ -36,8 +39,9 @@ from nfbench.harness.registry import MethodSpec, resolve
 from nfbench.harness.scene import Scene
 from nfbench.harness.scoring import Scores, score
 from nfbench.harness.task import SceneRef, Task
+from nfbench.harness.validation import validation
 from nfbench.harness.watcher import Watcher
-from nfbench.harness.workfolder import put_in_place, work_folder
+from nfbench.harness.workfolder import keep_last_good, put_in_place, state_folder, work_folder
 
 PRIOR = "_prior"
 
@@ -66,6 +70,8 @@ class Run:
         device: `cpu` or `cuda`.
         lpips_weights: files with LPIPS weights.
         watcher: whom to tell.
+        curve: seconds at which a field is measured while it is fitted.
+        charts: a folder for TensorBoard's files.
     """
 
     spec: MethodSpec
@@ -78,6 +84,8 @@ class Run:
     device: str = "cpu"
     lpips_weights: tuple[Path, ...] = ()
     watcher: Watcher = field(default_factory=Watcher)
+    curve: tuple[float, ...] = ()
+    charts: Path | None = None
 
     def __call__(self, seed: int) -> list[Outcome]:
         """Run every test scene of the task that has no good record yet, and give the outcomes of all of them.
@@ -171,23 +179,33 @@ class Run:
             method.load(folder)
             return Cost.model_validate_json((folder / "prior.json").read_text())
         seed_everything(seed)
+        state = state_folder(folder)
+        with self._journal(state, "learn", PRIOR) as notes, provenance.metered(self.device) as meter:
+            method.learn(training, self.budget.start(notes.listen, self.watcher.line, state))
         work = work_folder(folder)
-        with (work / "log.jsonl").open("w", encoding="utf-8") as log, provenance.metered(self.device) as meter:
-            method.learn(training, self.budget.start(self._listener("learn", log.write)))
         method.save(work)
-        cost.learn_seconds, cost.peak_memory_bytes = meter.seconds, meter.peak_bytes
+        cost.charge_learning(meter, notes.earlier)
+        (state / LOG).replace(work / LOG)
         write_text(work / "prior.json", cost.model_dump_json())
         put_in_place(work, folder, "prior.json")
+        shutil.rmtree(state, ignore_errors=True)
         return cost
+
+    def _journal(self, state: Path, stage: str, scene: str) -> AbstractContextManager[Journal]:
+        charts = None if self.charts is None else self.charts / self.task.name / self.spec.name / scene
+        return journal(state, f"{self.spec.name} {stage}", self.watcher, charts)
 
     def _scene(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, learned: Cost) -> Outcome:  # noqa: ANN401
         """One scene: fit, predict to disk, read back, measure, record. The only place that catches all."""
-        folder = work_folder(self._folder(entry, scene.name, seed))
+        place = self._folder(entry, scene.name, seed)
+        folder, state = work_folder(place), state_folder(place)
         cost = learned.model_copy()
         try:
             seed_everything(seed)
+            curve = validation(scene, self.protocol, self.curve)
             with hiding(hidden_files(scene)):
-                fitted = self._fit(method, scene, folder, cost)
+                fitted = self._fit(method, scene, state, curve, cost)
+                (state / LOG).replace(folder / LOG)
                 lacking = unsupported(fitted, sections(scene, self.protocol))
                 with provenance.metered(self.device) as meter:
                     predict(fitted, scene, self.protocol, folder / "predictions", self._fraction("predict"))
@@ -198,7 +216,9 @@ class Run:
             measured = self._measure(scene, folder, lacking)
             write_pictures(folder, folder / "predictions", scene, self.protocol)
         except (Exception, SystemExit) as error:
+            keep_last_good(state, folder)
             return self._failed(entry, scene.name, seed, error, cost)
+        shutil.rmtree(state, ignore_errors=True)
         status = "ok" if measured.expected else "unsupported"
         record = self._record(entry, scene.name, seed, status=status, cost=cost, unsupported=lacking)
         record.scores = measured.summary(self.protocol)
@@ -206,17 +226,11 @@ class Run:
         record.unmeasured, record.hashes, record.facts = measured.unmeasured, measured.hashes, measured.facts
         return self._write(record, measured.items)
 
-    def _fit(self, method: Any, scene: Scene, folder: Path, cost: Cost) -> Any:  # noqa: ANN401
-        """The field; its cost goes into `cost`, its reports into log.jsonl."""
-        with (folder / "log.jsonl").open("w", encoding="utf-8") as log, provenance.metered(self.device) as meter:
-
-            def write(line: str) -> None:
-                log.write(line)
-                cost.steps = json.loads(line)["step"] + 1
-
-            fitted = method.fit(scene.seen(), self.budget.start(self._listener(f"fit {scene.name}", write)))
-        cost.fit_seconds = meter.seconds
-        cost.peak_memory_bytes = max(cost.peak_memory_bytes, meter.peak_bytes)
+    def _fit(self, method: Any, scene: Scene, state: Path, curve: Validation | None, cost: Cost) -> Any:  # noqa: ANN401
+        """The field; its cost goes into `cost`, its reports into log.jsonl beside the state of its loops."""
+        with self._journal(state, f"fit {scene.name}", scene.name) as notes, provenance.metered(self.device) as meter:
+            fitted = method.fit(scene.seen(), self.budget.start(notes.listen, self.watcher.line, state, curve))
+        cost.charge_fitting(meter, notes.earlier, notes.steps)
         parameters = getattr(fitted, "parameters", None)
         cost.parameters = int(parameters) if isinstance(parameters, int) else None
         return fitted
@@ -242,14 +256,6 @@ class Run:
 
     def _fraction(self, stage: str) -> Callable[[float], None]:
         return lambda fraction: self.watcher.progress(f"{self.spec.name} {stage}", fraction, {})
-
-    def _listener(self, stage: str, write: Callable[[str], object]) -> Callable[[Progress], None]:
-        def listen(progress: Progress) -> None:
-            numbers = {k: float(v) for k, v in progress.numbers.items()}
-            write(json.dumps({"step": progress.step, "seconds": round(progress.seconds, 3), **numbers}) + "\n")
-            self.watcher.progress(f"{self.spec.name} {stage}", progress.fraction, numbers)
-
-        return listen
 
     def _record(self, entry: MethodEntry, scene: str, seed: int, **values: Any) -> Record:  # noqa: ANN401
         return Record(

@@ -22,12 +22,13 @@ from torch import Tensor
 from nfbench.harness.errors import NfbenchError
 from nfbench.harness.method import Budget, Progress, Step
 from nfbench.harness.training_state import Kept, read_state, write_state
+from nfbench.harness.workfolder import LAST_GOOD
 
 Precision = Literal["fp32", "bf16"]
 
-STATE, LAST_GOOD = "state.safetensors", "last-good.safetensors"
+STATE = "state.safetensors"
 _REPORT_SECONDS = 0.5
-_KEEP_SECONDS = 20.0  # between two states on disk, and never more than a fiftieth of the time goes into them
+_KEEP_SECONDS = 5.0  # between two states on disk, and never more than a fiftieth of the time goes into them
 _KEEP_SHARE = 50.0
 _LEAST_ROWS = 16  # a batch that does not fit into memory with so few rows at once will not fit with fewer
 

@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 
 from nfbench.harness.errors import RecordInvalid
+from nfbench.harness.journal import LOG
 from nfbench.harness.record import FILE, read_record
+
+LAST_GOOD = "last-good.safetensors"
+"""The state of a training loop before the step that went wrong."""
 
 
 def work_folder(folder: Path, fresh: bool = True) -> Path:
@@ -17,6 +21,24 @@ def work_folder(folder: Path, fresh: bool = True) -> Path:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     return work
+
+
+def state_folder(folder: Path) -> Path:
+    """The folder beside `folder` with the state of a run's training loops, from which a broken-off run goes on."""
+    return folder.with_name(f".{folder.name}.state")
+
+
+def keep_last_good(state: Path, work: Path) -> None:
+    """Move what a failed run leaves to look into to its folder `work`: its log and the last good states of its loops.
+
+    The state that a run goes on from stays where it is, for the failure may have been of another making.
+    """
+    for path in [*state.glob(f"*/{LAST_GOOD}"), *state.glob(LOG)]:
+        target = work / path.relative_to(state)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    if not any(path.is_file() for path in state.rglob("*")):
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def put_in_place(work: Path, folder: Path, file: str) -> bool:

@@ -12,7 +12,12 @@ def test_off_a_terminal_there_are_plain_lines_now_and_then(capsys, monkeypatch):
             watcher.progress("nerf fit", second / 50, {"loss": 0.25})
         watcher.line("done")
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["nerf fit:  30% loss 0.25", "nerf fit:  60% loss 0.25", "nerf fit:  90% loss 0.25", "done"]
+    assert lines == [
+        "nerf fit:  30%, 0:00:35 left, loss 0.25",
+        "nerf fit:  60%, 0:00:20 left, loss 0.25",
+        "nerf fit:  90%, 0:00:05 left, loss 0.25",
+        "done",
+    ]
 
 
 def test_quiet_says_nothing(capsys):

@@ -208,3 +208,114 @@ def test_cuda_asked_for_and_absent_is_told(monkeypatch):
     assert choose_device("auto") == "cpu"
     with pytest.raises(Unsupported, match="no GPU"):
         choose_device("cuda")
+
+
+TRAINED = """
+from pathlib import Path
+import numpy as np
+import torch
+from nfbench.harness.training import Training
+
+class Trained:
+    \"\"\"A grey that is trained; what goes wrong with it stands in files beside this one.\"\"\"
+    def __init__(self, config, seed, device):
+        pass
+    def fit(self, scene, budget):
+        self.grey = torch.nn.Parameter(torch.zeros(()))
+        adam = torch.optim.Adam([self.grey], 0.05)
+        draws = torch.Generator().manual_seed(0)
+        holder = torch.nn.ParameterDict({"grey": self.grey})
+        training = Training(budget, 30, adam, {"grey": holder, "draws": draws}, field=lambda: self)
+        training._written = -1e9
+        for step in training:
+            if when("stop") == step.index:
+                raise KeyboardInterrupt
+            target = 0.6 + 0.1 * torch.rand((), generator=draws)
+            if when("wrong") == step.index:
+                target = target * float("nan")
+            training.descend(1, lambda part: (self.grey - target).square())
+            training._written = -1e9
+        return self
+    def render(self, cameras):
+        width, height = cameras.size[0]
+        return np.full((len(cameras), height, width, 3), float(self.grey.detach()), np.float32).clip(0, 1)
+
+def when(what):
+    path = Path(__file__).with_name(what)
+    return int(path.read_text()) if path.exists() else None
+"""
+
+
+@pytest.fixture
+def trained(run, tmp_path):
+    path = tmp_path / "trained.py"
+    path.write_text(TRAINED)
+
+    def make(**changes):
+        from dataclasses import replace
+
+        return replace(run("Flat", budget=Budget(steps=30)), spec=method_spec(f"{path}:Trained"), **changes)
+
+    return make
+
+
+def states(tmp_path):
+    return [path.name for path in (tmp_path / "runs").rglob(".*.state")]
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not(trained, tmp_path):
+    told = []
+    whole = trained(runs=tmp_path / "whole")
+    (expected,) = whole(0)
+    broken = trained(watcher=Watcher(line=told.append))
+    (tmp_path / "stop").write_text("17")
+    with pytest.raises(KeyboardInterrupt):
+        broken(0)
+    assert states(tmp_path) and not find_records(tmp_path / "runs")
+    (tmp_path / "stop").unlink()
+    (outcome,) = broken(0)
+    assert [line for line in told if "Going on from step 17" in line]
+    assert outcome.record.scores == expected.record.scores
+    assert outcome.record.cost.steps == 30 and not states(tmp_path)
+    log = [json.loads(line)["step"] for line in (outcome.folder / "log.jsonl").open()]
+    assert log == sorted(log) and log[0] == 0 and log[-1] == 29
+
+
+def test_a_run_that_diverges_fails_by_name_and_leaves_its_last_good_state(trained, tmp_path):
+    (tmp_path / "wrong").write_text("5")
+    (outcome,) = trained()(0)
+    assert outcome.record.status == "failed" and outcome.record.error.type == "Diverged"
+    assert "Step 5" in outcome.record.error.message and outcome.record.error.traceback == ""
+    assert (outcome.folder / "training" / "last-good.safetensors").is_file()
+    assert (outcome.folder / "log.jsonl").is_file() and not states(tmp_path)
+
+
+def test_the_curve_is_in_the_log_and_changes_no_score(trained, tmp_path):
+    (plain,) = trained(runs=tmp_path / "plain")(0)
+    (curved,) = trained(curve=(0.0,))(0)
+    assert curved.record.scores == plain.record.scores
+    rows = [json.loads(line) for line in (curved.folder / "log.jsonl").open()]
+    (measured,) = [row for row in rows if "validation psnr" in row]
+    assert 1 < measured["validation psnr"] < 20
+
+
+def test_charts_for_tensorboard(trained, tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = trained(charts=tmp_path / "charts")
+    run(0)
+    (folder,) = {path.parent for path in (tmp_path / "charts").rglob("events*")}
+    events = event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    (tag,) = events.Tags()["scalars"]
+    assert tag == "Trained fit ball/loss"
+    assert 0.3 < events.Scalars(tag)[0].value < 0.5  # (0 - 0.6..0.7)^2
+
+
+def test_energy_is_read_where_the_machine_tells(tmp_path):
+    from nfbench.harness.provenance import energy_meter
+
+    assert energy_meter("cpu", tmp_path)() is None
+    for name, value in (("intel-rapl:0", 5_000_000), ("intel-rapl:1", 7_500_000), ("intel-rapl:0:0", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{value}\n")
+    assert energy_meter("cpu", tmp_path)() == 12.5

@@ -9,8 +9,9 @@ from torch import nn
 
 from nfbench.harness.errors import DataCorrupt, NfbenchError
 from nfbench.harness.method import Budget, Validation
-from nfbench.harness.training import LAST_GOOD, STATE, Diverged, Training
+from nfbench.harness.training import STATE, Diverged, Training
 from nfbench.harness.training_state import read_state, write_state
+from nfbench.harness.workfolder import LAST_GOOD
 
 
 @pytest.fixture(autouse=True)

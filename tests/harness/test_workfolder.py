@@ -1,5 +1,6 @@
+from nfbench.harness.journal import LOG
 from nfbench.harness.record import FILE, MethodEntry, Record, TaskEntry, read_record, write_record
-from nfbench.harness.workfolder import put_in_place, work_folder
+from nfbench.harness.workfolder import LAST_GOOD, keep_last_good, put_in_place, state_folder, work_folder
 
 
 def record(status):
@@ -40,3 +41,21 @@ def test_a_fresh_work_folder_is_empty(tmp_path):
     work = built(tmp_path / "0-abc", "ok")
     assert work_folder(tmp_path / "0-abc", fresh=False) == work and (work / FILE).exists()
     assert list(work_folder(tmp_path / "0-abc").iterdir()) == []
+
+
+def test_what_a_failed_run_leaves_to_look_into_is_kept_and_the_rest_of_an_empty_state_goes(tmp_path):
+    state, work = state_folder(tmp_path / "0-abc"), work_folder(tmp_path / "0-abc")
+    (state / "training").mkdir(parents=True)
+    (state / "training" / LAST_GOOD).write_text("good")
+    (state / LOG).write_text("log")
+    keep_last_good(state, work)
+    assert (work / "training" / LAST_GOOD).read_text() == "good" and (work / LOG).read_text() == "log"
+    assert not state.exists()
+
+
+def test_the_state_that_a_run_goes_on_from_stays_after_a_failure(tmp_path):
+    state, work = state_folder(tmp_path / "0-abc"), work_folder(tmp_path / "0-abc")
+    (state / "training").mkdir(parents=True)
+    (state / "training" / "state.safetensors").write_text("state")
+    keep_last_good(state, work)
+    assert (state / "training" / "state.safetensors").is_file() and not list(work.iterdir())
