@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,3 +55,21 @@ def read_checkpoint(folder: Path, method: str, holds: str) -> tuple[dict[str, Te
         return load_file(weights), about
     except SafetensorError as error:
         raise DataCorrupt(f"{weights} cannot be read: {error}.", "Save it again.") from None
+
+
+def folder_digest(folder: Path) -> str:
+    """8 hexadecimal digits over the names and contents of all files of a checkpoint.
+
+    Raises:
+        DataMissing: no such folder, or an empty one.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not files:
+        raise DataMissing(
+            f"{folder} is no checkpoint.", "Name a folder that a run wrote, or that nfbench import-checkpoint made."
+        )
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(path.relative_to(folder).as_posix().encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:8]

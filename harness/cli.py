@@ -29,6 +29,10 @@ ProtocolOption = Annotated[
     str | None,
     typer.Option("--protocol", metavar="ID", help="Measure under this protocol, or the one in a .toml file."),
 ]
+GivenOption = Annotated[
+    str | None,
+    typer.Option("--given", metavar="KIND", help="What scenes give, of several inputs: views, cloud, samples, voxels."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where methods and LPIPS run.")]
 WeightsOption = Annotated[
     list[Path] | None,
@@ -71,6 +75,16 @@ def run(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out scenes that do not open; rows are then not ranked.")
     ] = False,
+    given: GivenOption = None,
+    curve: Annotated[
+        str, typer.Option(metavar="10s,60s", help="Measure the field at these times of fitting, into log.jsonl.")
+    ] = "",
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write what methods report for TensorBoard, too.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Use this saved or imported checkpoint in place of training.")
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run methods on a task: learn, fit, predict to disk, score, record. The same command again resumes."""
@@ -91,6 +105,10 @@ def run(
         lpips_weights=lpips_weights or [],
         quiet=quiet,
         skip_bad=skip_bad,
+        given=given,
+        curve=curve,
+        tensorboard=tensorboard,
+        checkpoint=checkpoint,
     )
 
 
@@ -226,6 +244,27 @@ def download(
     with watching(quiet) as watcher:
         done = order.carry_out(watcher)
     print("\n".join(done))
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A registered method.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint as the original code saves it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A folder to be made.")],
+    preset: Annotated[str, typer.Option(metavar="P", help="The config that the networks have.")] = "paper",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set one field of the config.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="The scene of a method that is trained on one scene.")
+    ] = None,
+    scene: Annotated[str | None, typer.Option(metavar="NAME", help="Which scene of it, where it has several.")] = None,
+    format: FormatOption = None,
+) -> None:
+    """Turn a checkpoint of a paper's original code into one that nfbench run --checkpoint takes."""
+    from nfbench.harness.commands.import_checkpoint import import_checkpoint as made
+
+    made(method, file, output, preset, settings or [], task, scene, format)
 
 
 @app.command()

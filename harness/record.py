@@ -46,6 +46,7 @@ class MethodEntry(_Data):
         budget: `180s`, empty for as long as the config says.
         hash: 8 digits over all that may change the result, seed and scene aside.
         origin: `floor` or `method`.
+        checkpoint: 8 digits over the checkpoint that stood in place of training, where one did.
     """
 
     name: str
@@ -55,6 +56,7 @@ class MethodEntry(_Data):
     budget: str = ""
     hash: str = ""
     origin: str = "method"
+    checkpoint: str = ""
 
 
 class TaskEntry(_Data):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nfbench.harness import provenance
+from nfbench.harness.checkpoint import folder_digest
 from nfbench.harness.errors import DataCorrupt, NfbenchError, NotFound, RecordInvalid, Unsupported, did_you_mean
 from nfbench.harness.guard import hidden_files, hiding
 from nfbench.harness.journal import LOG, Journal, journal
@@ -72,6 +73,8 @@ class Run:
         watcher: whom to tell.
         curve: seconds at which a field is measured while it is fitted.
         charts: a folder for TensorBoard's files.
+        checkpoint: a folder that the method saved, or that was imported: it is loaded in place of learning, or, by a
+            method that learns no prior, restored in place of fitting.
     """
 
     spec: MethodSpec
@@ -86,6 +89,7 @@ class Run:
     watcher: Watcher = field(default_factory=Watcher)
     curve: tuple[float, ...] = ()
     charts: Path | None = None
+    checkpoint: Path | None = None
 
     def __call__(self, seed: int) -> list[Outcome]:
         """Run every test scene of the task that has no good record yet, and give the outcomes of all of them.
@@ -104,7 +108,8 @@ class Run:
         if not todo:
             return done
         method = kind(config, seed, self.device)
-        training = [self._open(ref).seen() for ref in self.task.train] if isinstance(method, Learner) else []
+        learns = isinstance(method, Learner) and self.checkpoint is None
+        training = [self._open(ref).seen() for ref in self.task.train] if learns else []
         try:
             learned = self._learn(method, training, entry, seed)
         except (Exception, SystemExit) as error:
@@ -123,6 +128,8 @@ class Run:
         budget = "" if self.spec.origin == "floor" else str(self.budget)  # a floor spends none
         device = "cpu" if self.device == "cpu" else "gpu"
         covered = [kind.__name__, code, fields, budget, self.task.version, self.protocol.id, device]
+        checkpoint = "" if self.checkpoint is None else folder_digest(self.checkpoint)
+        covered += [checkpoint] if checkpoint else []
         return MethodEntry(
             name=self.spec.name,
             target=f"{Path(place).name if place.endswith('.py') else place}:{kind.__name__}",
@@ -131,6 +138,7 @@ class Run:
             budget=budget,
             hash=short_hash(covered),
             origin=self.spec.origin,
+            checkpoint=checkpoint,
         )
 
     def _sort(self, entry: MethodEntry, seed: int) -> tuple[list[Outcome], list[SceneRef]]:
@@ -167,6 +175,9 @@ class Run:
         """Learn the prior, or read the one that is there; what learning cost."""
         cost = Cost(device=provenance.device_name(self.device))
         if not isinstance(method, Learner):
+            return cost
+        if self.checkpoint is not None:
+            method.load(self.checkpoint)
             return cost
         if not training:
             raise Unsupported(
@@ -229,7 +240,10 @@ class Run:
     def _fit(self, method: Any, scene: Scene, state: Path, curve: Validation | None, cost: Cost) -> Any:  # noqa: ANN401
         """The field; its cost goes into `cost`, its reports into log.jsonl beside the state of its loops."""
         with self._journal(state, f"fit {scene.name}", scene.name) as notes, provenance.metered(self.device) as meter:
-            fitted = method.fit(scene.seen(), self.budget.start(notes.listen, self.watcher.line, state, curve))
+            if self.checkpoint is not None and not isinstance(method, Learner):
+                fitted = method.restore(self.checkpoint)
+            else:
+                fitted = method.fit(scene.seen(), self.budget.start(notes.listen, self.watcher.line, state, curve))
         cost.charge_fitting(meter, notes.earlier, notes.steps)
         parameters = getattr(fitted, "parameters", None)
         cost.parameters = int(parameters) if isinstance(parameters, int) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nfbench.harness.commands.weights import check_weights
 from nfbench.harness.console import watching
@@ -16,6 +17,7 @@ from nfbench.harness.protocol import protocol as find_protocol
 from nfbench.harness.record import Record, check_writable
 from nfbench.harness.registry import MethodSpec, method_spec, resolve
 from nfbench.harness.runner import Outcome, Run, choose_device
+from nfbench.harness.validation import parse_times
 from nfbench.harness.watcher import Watcher
 
 _SHOWN = 3  # columns in the one line about a finished run
@@ -37,6 +39,10 @@ def run_methods(
     lpips_weights: Sequence[Path],
     quiet: bool,
     skip_bad: bool = False,
+    given: str | None = None,
+    curve: str = "",
+    tensorboard: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
     """Run methods on a task and print their board. What is wrong with the request is found before the first run.
 
@@ -47,9 +53,10 @@ def run_methods(
     if not specs:
         raise NfbenchError("No method is named.", "nfbench list methods says which there are.")
     check_weights(lpips_weights)
-    own = settings_by_method(specs, preset, dict(_setting(text) for text in settings))
+    own = settings_by_method(specs, preset, dict(split_setting(text) for text in settings))
     allowed = Budget.parse(budget) if budget else Budget()
-    task = find_task(task_name, format).every(test_every)
+    whole = find_task(task_name, format)
+    task = (whole if given is None else whole.giving(given)).every(test_every)
     if task.plain is not None:
         raise NfbenchError(
             f"{task_name} is plain truth, which gives a method nothing to learn from.",
@@ -59,6 +66,12 @@ def run_methods(
     chosen = find_protocol(protocol or task.protocol)
     check_writable(runs)
     where = choose_device(device)
+    options: dict[str, Any] = {
+        "lpips_weights": tuple(lpips_weights),
+        "curve": parse_times(curve),
+        "charts": tensorboard,
+        "checkpoint": checkpoint,
+    }
     outcomes: list[Outcome] = []
     with watching(quiet) as watcher:
         for name, why in wrong.items():
@@ -67,7 +80,7 @@ def run_methods(
             for spec in specs:
                 for seed in seeds:
                     run = Run(
-                        spec, task, chosen, runs, preset, own[spec.name], allowed, where, tuple(lpips_weights), watcher
+                        spec, task, chosen, runs, preset, own[spec.name], allowed, where, watcher=watcher, **options
                     )
                     outcomes += run(seed)
                     _tell(watcher, outcomes[-len(task.test) :], chosen)
@@ -123,7 +136,8 @@ def settings_by_method(
     return own
 
 
-def _setting(text: str) -> tuple[str, str]:
+def split_setting(text: str) -> tuple[str, str]:
+    """Field and value of `field=value`."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise NfbenchError(f"--set {text!r} is no setting.", "Write --set field=value.")
