@@ -160,8 +160,9 @@ def voxel_scene(voxels: Grid, name: str, where: str, giving: str = "samples") ->
 def voxels_of(scene: Scene, edge: int) -> Grid:
     """The voxels that a scene gives, or their centres; else `edge` to an edge of its box, filled inside its mesh."""
     cubes = scene.given.voxels
-    if cubes is not None and np.ptp(cubes.box[1] - cubes.box[0]) == 0:
-        return Grid(cubes.filled, cubes.box[0].astype(np.float64), float(cubes.box[1, 0] - cubes.box[0, 0]))
+    edges = None if cubes is None else cubes.box[1].astype(np.float64) - cubes.box[0]
+    if cubes is not None and edges is not None and np.ptp(edges) <= 1e-4 * edges.max() / len(cubes):
+        return Grid(cubes.filled, cubes.box[0].astype(np.float64), float(edges.max()))
     given = scene.given.samples
     low, high = scene.box.astype(np.float64)
     whole = None if given is None else _whole(given, low, float((high - low).max()))

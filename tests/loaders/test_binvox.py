@@ -172,3 +172,20 @@ def test_empty_voxels_are_named(tmp_path):
     write_binvox(tmp_path / "x.binvox", Grid(np.zeros((4, 4, 4), np.bool_), CORNER, 1.0))
     with pytest.raises(DataCorrupt, match=r"x\.binvox: None of the voxels is filled"):
         binvox.read(tmp_path / "x.binvox")
+
+
+def test_voxels_are_given_as_they_are(tmp_path):
+    grid = voxels((6, 6, 6))
+    write_binvox(tmp_path / "a.binvox", grid)
+    write_binvox(tmp_path / "b.binvox", voxels((6, 5, 4), 1))
+    scene = binvox.read(tmp_path / "a.binvox", "voxels")
+    assert scene.given.kinds() == ("voxels",) and set(binvox.inputs) == {"samples", "voxels"}
+    np.testing.assert_array_equal(scene.given.voxels.filled, grid.filled)
+    np.testing.assert_allclose(scene.given.voxels.box, scene.box)
+    samples = binvox.read(tmp_path / "a.binvox").given.samples
+    np.testing.assert_allclose(scene.given.voxels.centres(), samples.xyz, atol=1e-5)  # the same centres, in one order
+    np.testing.assert_array_equal(scene.given.voxels.filled.ravel(), samples.value)
+    binvox.write(tmp_path / "out", [scene])
+    np.testing.assert_array_equal(read_binvox(tmp_path / "out" / "a.binvox").filled, grid.filled)
+    with pytest.raises(Unsupported, match="6 x 5 x 4"):
+        binvox.read(tmp_path / "b.binvox", "voxels")

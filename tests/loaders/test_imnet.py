@@ -219,3 +219,12 @@ def test_the_authors_sample_against_its_binvox(real_data):
             at = np.clip(np.floor((coarse.xyz + 0.5) * 64).astype(int), 0, 63)
             assert (filled[tuple(at.T)] == coarse.value).mean() > 0.9
     assert binvox.scenes(root) == []
+
+
+def test_voxels_are_given_as_they_are(tmp_path):
+    row = imnet.scenes(written(tmp_path))[1]
+    scene, learned = imnet.read(row, "voxels"), imnet.read_training(row, "voxels")
+    assert scene.given.kinds() == ("voxels",) and learned.given.kinds() == ("samples", "voxels")
+    np.testing.assert_array_equal(scene.given.voxels.filled.ravel(), VOXELS[1].reshape(-1) == 1)
+    np.testing.assert_allclose(scene.given.voxels.centres(), imnet.read(row).given.samples.xyz, atol=1e-6)
+    np.testing.assert_array_equal(learned.given.samples.value, VALUES[64][1, :, 0])
