@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.inside import inside
-from nfbench.harness.scene import Given, Mesh, Points, Scene, Views
+from nfbench.harness.scene import Given, Mesh, Points, Scene, Views, Voxels
 from nfbench.loaders.arrayfile import write_bytes
 from nfbench.loaders.cloud import similarity
 
 given = ("samples",)
+inputs = ("samples", "voxels")
 
 SAMPLES = 64**3  # centres that a scene gives; finer grids are thinned to so many, evenly in their order
 EDGE = 64  # voxels along an edge where a mesh is written
@@ -39,7 +40,7 @@ _FAR = 1e15  # a corner or edge whose square float32 holds
 
 
 @dataclass(frozen=True, eq=False)
-class Voxels:
+class Grid:
     """A grid of occupied voxels.
 
     Attributes:
@@ -65,6 +66,17 @@ class Voxels:
         xyz = self.corner + (index + 0.5) * self.cell
         value = self.filled.reshape(-1)[flat].astype(np.float32)
         return Points(xyz.astype(np.float32), value=value, kind="occupancy")
+
+    def cube(self, where: str) -> Voxels:
+        """The voxels as a scene gives them; `where` says in errors whence they come.
+
+        Raises:
+            Unsupported: they are no cube.
+        """
+        if len(set(self.filled.shape)) > 1:
+            shape = " x ".join(map(str, self.filled.shape))
+            raise Unsupported(f"{where}: {shape} voxels, which are no cube.", "Pad the grid to a cube.")
+        return Voxels(self.filled, np.stack([self.corner, self.corner + self.scale]).astype(np.float32))
 
     def mesh(self) -> Mesh:
         """The surface between centres inside and outside, closed, by marching cubes.
@@ -105,14 +117,15 @@ def name(file: Path) -> str:
     return file.stem
 
 
-def read(file: Path) -> Scene:
+def read(file: Path, giving: str = "samples") -> Scene:
     """The scene of one file: its voxels' centres are given with their occupancy, their surface is hidden.
 
-    The frame is the identity: scene coordinates are those of the header. At most SAMPLES centres are given.
+    The frame is the identity: scene coordinates are those of the header. At most SAMPLES centres are given; giving
+    `voxels`, the voxels are as they are.
 
-    Raises as `read_binvox`, and DataCorrupt where no voxel is filled.
+    Raises as `read_binvox`, DataCorrupt where no voxel is filled, and Unsupported where voxels to give are no cube.
     """
-    return voxel_scene(read_binvox(file), name(file), str(file))
+    return voxel_scene(read_binvox(file), name(file), str(file), giving)
 
 
 def splits(file: Path) -> dict[str, Views]:
@@ -133,19 +146,23 @@ def write(folder: Path, scenes: Sequence[Scene], edge: int = EDGE) -> None:
         write_binvox(folder / f"{scene.name}.binvox", voxels_of(scene, edge))
 
 
-def voxel_scene(voxels: Voxels, name: str, where: str) -> Scene:
-    """The Scene of voxels, the truth among it; `where` says in errors whence they come."""
+def voxel_scene(voxels: Grid, name: str, where: str, giving: str = "samples") -> Scene:
+    """The Scene of voxels with its truth, giving `samples` or `voxels`; `where` says in errors whence they come."""
     try:
         mesh = voxels.mesh()
     except DataCorrupt as error:
         raise DataCorrupt(f"{where}: {error.message}", error.hint) from error
     box = np.stack([voxels.corner, voxels.corner + voxels.cell * np.array(voxels.filled.shape)])
-    samples = voxels.samples(SAMPLES)
-    return Scene(name, Given(samples=samples), box.astype(np.float32), surface=mesh, frame=similarity(1.0, np.zeros(3)))
+    given = Given(voxels=voxels.cube(where)) if giving == "voxels" else Given(samples=voxels.samples(SAMPLES))
+    return Scene(name, given, box.astype(np.float32), surface=mesh, frame=similarity(1.0, np.zeros(3)))
 
 
-def voxels_of(scene: Scene, edge: int) -> Voxels:
-    """The voxels that a scene gives the centres of, or `edge` to an edge of its box, filled inside its true mesh."""
+def voxels_of(scene: Scene, edge: int) -> Grid:
+    """The voxels that a scene gives, or their centres; else `edge` to an edge of its box, filled inside its mesh."""
+    cubes = scene.given.voxels
+    edges = None if cubes is None else cubes.box[1].astype(np.float64) - cubes.box[0]
+    if cubes is not None and edges is not None and np.ptp(edges) <= 1e-4 * edges.max() / len(cubes):
+        return Grid(cubes.filled, cubes.box[0].astype(np.float64), float(edges.max()))
     given = scene.given.samples
     low, high = scene.box.astype(np.float64)
     whole = None if given is None else _whole(given, low, float((high - low).max()))
@@ -158,21 +175,21 @@ def voxels_of(scene: Scene, edge: int) -> Voxels:
     if edge < 1:
         raise ContractBroken(f"{edge} voxels along an edge.", "Give 1 or more.")
     size = float((high - low).max())
-    grid = Voxels(np.zeros((edge, edge, edge), np.bool_), (low + high - size) / 2, size)
+    grid = Grid(np.zeros((edge, edge, edge), np.bool_), (low + high - size) / 2, size)
     filled = inside(scene.surface, grid.samples().xyz).reshape(grid.filled.shape)
-    return Voxels(filled, grid.corner, size)
+    return Grid(filled, grid.corner, size)
 
 
-def _whole(points: Points, low: NDArray[np.float64], size: float) -> Voxels | None:
-    """The cube of voxels whose centres the points are, in the order of Voxels.samples; None where they are none."""
+def _whole(points: Points, low: NDArray[np.float64], size: float) -> Grid | None:
+    """The cube of voxels whose centres the points are, in the order of Grid.samples; None where they are none."""
     edge = round(len(points) ** (1 / 3))
     if points.kind != "occupancy" or points.value is None or edge**3 != len(points) or not edge:
         return None
-    grid = Voxels((points.value >= 0.5).reshape(edge, edge, edge), low, size)
+    grid = Grid((points.value >= 0.5).reshape(edge, edge, edge), low, size)
     return grid if np.allclose(grid.samples().xyz, points.xyz, rtol=0, atol=0.01 * grid.cell) else None
 
 
-def read_binvox(file: Path) -> Voxels:
+def read_binvox(file: Path) -> Grid:
     """The voxels in a file; its runs are added up before memory is taken.
 
     Raises:
@@ -195,10 +212,10 @@ def read_binvox(file: Path) -> Voxels:
         raise DataCorrupt(f"{file} has a voxel of value {pairs[:, 0].max()}, not 0 or 1.", _AGAIN)
     flat = np.repeat(pairs[:, 0].astype(np.bool_), runs)
     x, z, y = shape
-    return Voxels(np.ascontiguousarray(flat.reshape(x, z, y).transpose(0, 2, 1)), corner, scale)
+    return Grid(np.ascontiguousarray(flat.reshape(x, z, y).transpose(0, 2, 1)), corner, scale)
 
 
-def write_binvox(file: Path, voxels: Voxels) -> None:
+def write_binvox(file: Path, voxels: Grid) -> None:
     """Write voxels to a file that reads back as they are, header included."""
     x, y, z = voxels.filled.shape
     flat = voxels.filled.transpose(0, 2, 1).reshape(-1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
 from nfbench.harness.mesh import sample
-from nfbench.harness.scene import Float, Given, Kind, Mesh, Points, Scene
+from nfbench.harness.scene import Float, Kind, Mesh, Points, Scene
 
 SURFACE_POINTS = 100_000  # drawn on a mesh where a format stores points, as Occupancy Networks does
 
@@ -135,5 +135,4 @@ def distance_samples(scene: Scene) -> Points:
 def for_training(scene: Scene) -> Scene:
     """The scene as one to learn from: its query points are samples that it gives, and nothing is hidden."""
     samples = scene.given.samples if scene.given.samples is not None else scene.occupancy
-    given = Given(scene.given.views, scene.given.cloud, samples)
-    return replace(scene, given=given, surface=None, occupancy=None)
+    return replace(scene, given=replace(scene.given, samples=samples), surface=None, occupancy=None)

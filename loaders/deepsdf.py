@@ -84,7 +84,9 @@ def read(file: Path) -> Scene:
         original = read_cloud(cloud)
         back = np.linalg.inv(frame)
         surface = checked(cloud, original.xyz @ back[:3, :3].T + back[:3, 3], original.normal)
-    return Scene(name(file), Given(samples=read_samples(file)[0]), cube(1.0), surface=surface, frame=frame)
+    samples = read_samples(file)[0]
+    withheld = (cloud,) if surface is not None else ()
+    return Scene(name(file), Given(samples=samples), cube(1.0), surface=surface, frame=frame, withheld=withheld)
 
 
 def splits(file: Path) -> dict[str, Views]:

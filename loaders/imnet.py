@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Points, Scene, Views
-from nfbench.loaders.binvox import EDGE, Voxels, voxel_scene, voxels_of
+from nfbench.loaders.binvox import EDGE, Grid, voxel_scene, voxels_of
 from nfbench.loaders.cloud import checked, cube, for_training, occupancy_points
 from nfbench.loaders.listfile import check_name, read_list
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import h5py
 
 given = ("samples",)
+inputs = ("samples", "voxels")
 
 RESOLUTIONS = (64, 32, 16)
 LATTICE = 256  # voxels along an edge that indices count, but in the oldest files
@@ -70,8 +71,8 @@ def name(row: Path) -> str:
     return row.name if file is None else "-".join(row.relative_to(file).parts)
 
 
-def read(row: Path) -> Scene:
-    """The scene of one row.
+def read(row: Path, giving: str = "samples") -> Scene:
+    """The scene of one row: the centres of its voxels with their occupancy, or giving `voxels` these as they are.
 
     Raises:
         DataMissing: no such file, or no row of that name.
@@ -86,13 +87,15 @@ def read(row: Path) -> Scene:
         raise DataCorrupt(
             f"{where}: voxels of shape {voxels.shape} up to {voxels.max()}, not a cube of 0 and 1.", _AGAIN
         )
-    grid = Voxels(voxels.reshape(edge, edge, edge) == 1, np.full(3, -0.5), 1.0)
-    scene = voxel_scene(grid, name(row), where)
+    grid = Grid(voxels.reshape(edge, edge, edge) == 1, np.full(3, -0.5), 1.0)
+    scene = voxel_scene(grid, name(row), where, giving)
     return Scene(scene.name, scene.given, scene.box, surface=scene.surface, occupancy=points, frame=scene.frame)
 
 
-def read_training(row: Path) -> Scene:
-    """The scene of a row to learn from: the finest sampled points are given, instead of the voxels."""
+def read_training(row: Path, giving: str = "samples") -> Scene:
+    """The scene of a row to learn from: the finest sampled points are given instead of the voxels, or beside them."""
+    if giving == "voxels":
+        return for_training(read(row, giving))
     with _opened(row) as (file, index):
         points = _points(file, index, str(row))
     return for_training(Scene(name(row), Given(), cube(0.5), occupancy=points))
@@ -148,7 +151,7 @@ def write(folder: Path, scenes: Sequence[Scene], split: str = "test", *, edge: i
     part.replace(file)
 
 
-def _to_cube(xyz: NDArray[np.float32], grid: Voxels) -> NDArray[np.float32]:
+def _to_cube(xyz: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     """Points in the cube of side 1 around the origin that the voxels' cube becomes."""
     if grid.scale == 1 and (grid.corner == -0.5).all():
         return xyz

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nfbench.harness.errors import DataCorrupt
 from nfbench.harness.inside import inside
 from nfbench.harness.mesh import sample
-from nfbench.harness.scene import Mesh, Points
+from nfbench.harness.scene import Mesh, Points, Voxels
 
 Frame = NDArray[np.float64]  # (4,4), from the normalised coordinates to those of the file
 Fit = Literal["box", "sphere", "diagonal", "none"]
@@ -69,16 +69,24 @@ def occupancy(mesh: Mesh, count: int, edge: float, seed: int) -> Points:
     return Points(xyz, value=inside(mesh, xyz).astype(np.float32), kind="occupancy")
 
 
-def distances(mesh: Mesh, count: int, seed: int) -> Points:
+def voxels(mesh: Mesh, edge: int, half: float = 0.5) -> Voxels:
+    """`edge` voxels along each edge of the cube of half edge `half`, filled where their centres are inside the mesh."""
+    box = np.array([[-half] * 3, [half] * 3], np.float32)
+    centres = Voxels(np.zeros((edge,) * 3, np.bool_), box).centres()
+    return Voxels(inside(mesh, centres).reshape((edge,) * 3), box)
+
+
+def distances(mesh: Mesh, count: int, seed: int, half: float = 1.0) -> Points:
     """`count` Points with signed distance as DeepSDF draws them: 47 of 50 near the surface, the others in [-1,1]^3.
 
     Half of those near are a point of the surface plus Gaussian noise of variance 0.005, half of 0.0005. Park et al.
-    2019, "DeepSDF", section 5 (with the variances of the code, which the paper states as half of it).
+    2019, "DeepSDF", section 5 (with the variances of the code, which the paper states as half of it). With another
+    `half` edge of the cube than 1 all lengths are smaller in proportion.
     """
     generator = np.random.default_rng(seed)
     near = round(NEAR * count)
     surface = sample(mesh, near, seed).xyz.astype(np.float64)
-    deviation = np.sqrt(np.array(VARIANCES))[np.arange(near) % 2]
+    deviation = half * np.sqrt(np.array(VARIANCES))[np.arange(near) % 2]
     around = surface + deviation[:, None] * generator.standard_normal((near, 3))
-    xyz = np.concatenate([around, generator.uniform(-1, 1, (count - near, 3))]).astype(np.float32)
+    xyz = np.concatenate([around, generator.uniform(-half, half, (count - near, 3))]).astype(np.float32)
     return Points(xyz, value=distance(mesh, xyz).astype(np.float32), kind="sdf")

@@ -31,14 +31,17 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Points, Scene, Views
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered, world_arrays
+from nfbench.loaders.cloud import noisy
 from nfbench.loaders.exr import exr_size, read_exr
 from nfbench.loaders.namedimages import beside, images_in
 from nfbench.loaders.npzfile import Array, names, read_npz, shaped, write_npz
+from nfbench.loaders.onet import CLOUD, NOISE
 from nfbench.loaders.pngkinds import colour_size, mask_size, read_colour, read_mask, write_grey
 from nfbench.loaders.viewpoint import ray_lengths
 from nfbench.loaders.viewsets import line_list, one_of_each
 
 given = ("views",)
+inputs = ("views", "cloud")
 
 BOX = ((-0.55, -0.55, -0.55), (0.55, 0.55, 0.55))  # the longest edge of an object is 1; a margin as ONet's padding
 SOURCE = 0  # the view that is given where no list tells another
@@ -89,7 +92,7 @@ def name(folder: Path) -> str:
     return f"{whole.parent.name}-{whole.name}" if _SYNSET.fullmatch(whole.parent.name) else whole.name
 
 
-def read(folder: Path, source: int | None = None) -> Scene:
+def read(folder: Path, source: int | None = None, giving: str = "views", seed: int = 0) -> Scene:
     """One object: its source view given, the others hidden, its point cloud the surface.
 
     An object of softras_train.lst gives all its views and hides none. Coordinates are those of the object; `frame`
@@ -98,6 +101,8 @@ def read(folder: Path, source: int | None = None) -> Scene:
     Args:
         folder: the object.
         source: the view that is given; left out, the one in src_dvr.txt beside the synsets, or the first.
+        giving: `cloud` for 300 noisy points of the surface instead, as Occupancy Networks'; the same views are hidden.
+        seed: of their choice and noise.
 
     Raises:
         DataMissing: a file, a camera, or the object in the list is not there.
@@ -106,14 +111,18 @@ def read(folder: Path, source: int | None = None) -> Scene:
     whole, frame = _views(folder)
     surface = _surface(folder / "pointcloud.npz")
     box = np.array(BOX, np.float32)
+    cloud = _cloud(folder, surface, seed) if giving == "cloud" else None
     if source is None and _is_training(folder):
-        return Scene(name(folder), Given(views=whole), box, surface=surface, frame=frame)
+        seen = Given(views=whole) if cloud is None else Given(cloud=cloud)
+        return Scene(name(folder), seen, box, surface=surface, frame=frame)
     at = _source(folder, whole) if source is None else source
     if not 0 <= at < len(whole):
         raise DataMissing(f"{folder} has no view {at}: it has {len(whole)}.", "Choose one of them.")
     others = [i for i in range(len(whole)) if i != at]
     hidden = whole.subset(others) if others else None
-    return Scene(name(folder), Given(views=whole.subset([at])), box, hidden=hidden, surface=surface, frame=frame)
+    seen = Given(views=whole.subset([at])) if cloud is None else Given(cloud=cloud)
+    withheld = _withheld(folder, whole.names[at] if cloud is None else None)
+    return Scene(name(folder), seen, box, hidden=hidden, surface=surface, frame=frame, withheld=withheld)
 
 
 def splits(folder: Path) -> dict[str, Views]:
@@ -150,6 +159,22 @@ def write(folder: Path, splits: Mapping[str, Views], surface: Points | None = No
         place = {"loc": np.zeros(3), "scale": np.ones(())}
         write_npz(folder / "pointcloud.npz", {"points": surface.xyz, **normals, **place})
     write_npz(folder / "cameras.npz", arrays)
+
+
+def _cloud(folder: Path, surface: Points | None, seed: int) -> Points:
+    if surface is None:
+        raise DataMissing(f"There is no {folder / 'pointcloud.npz'}, of which points are given.", "Give its views.")
+    return noisy(surface, CLOUD, NOISE, seed)
+
+
+def _withheld(folder: Path, view: str | None) -> tuple[Path, ...]:
+    """The files of an object but its cameras and what the given view has: its image, mask and depth, by place."""
+    kept = {folder / "cameras.npz"}
+    for below in ("image", "mask", "depth") if view is not None else ():
+        files = sorted(file for file in (folder / below).glob("*") if not file.name.startswith("."))
+        image = sorted(file.stem for file in (folder / "image").glob("*") if not file.name.startswith("."))
+        kept |= {file for file, stem in zip(files, image, strict=False) if stem == view}
+    return tuple(file for file in sorted(folder.rglob("*")) if file.is_file() and file not in kept)
 
 
 def _synsets(path: Path) -> list[Path]:

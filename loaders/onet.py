@@ -3,28 +3,35 @@
     <root>/<class>/{train,val,test}.lst     a shape's name a line; blank lines are none
     <root>/<class>/<shape>/points.npz       points (N,3), occupancies (N,) or packed to bits, loc (3,), scale ()
     <root>/<class>/<shape>/pointcloud.npz   points and normals (N,3), loc, scale
-    <root>/<class>/<shape>/model.binvox     see nfbench.loaders.binvox
+    <root>/<class>/<shape>/model.binvox     32 voxels along an edge, see nfbench.loaders.binvox
+    <root>/<class>/<shape>/img_choy2016     24 renderings with cameras, see nfbench.loaders.choy
 
 The longest edge of a shape's bounding box is 1, its centre the origin; original coordinates are ``scale * x + loc``.
 Published files hold float16. For points in space the original code adds noise of 1e-4 whenever it loads them, also to
 evaluate; here the noise is drawn from a seed. Occupancy was computed before rounding, so that some labels next to the
-surface are wrong. A method gets 300 noisy points of the surface, as in the paper's point cloud completion.
+surface are wrong. A method gets 300 noisy points of the surface, as in the paper's point cloud completion; giving
+`views` the first rendering, and all of them to learn from; giving `voxels` those of model.binvox, which fill the cube
+[-0.5,0.5]^3 whatever its header says, as the original code takes them (im2mesh/onet/training.py); giving `samples` half
+of the points in space, drawn by the seed, and the other half measures.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
 from nfbench.harness.record import write_text
-from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.harness.scene import Given, Points, Scene, Views, Voxels
 from nfbench.loaders.arrayfile import read_npz, write_npz
+from nfbench.loaders.binvox import Grid, read_binvox, write_binvox
+from nfbench.loaders.choy import SIDE, read_choy, write_choy
 from nfbench.loaders.cloud import (
     checked,
     cube,
@@ -39,10 +46,14 @@ from nfbench.loaders.cloud import (
 from nfbench.loaders.listfile import check_name, place, read_list
 
 given = ("cloud",)
+inputs = ("views", "cloud", "samples", "voxels")
 
 EDGE = 0.55  # half the edge of the cube that points were drawn in: 1 and a padding of 0.1
 JITTER = 1e-4  # im2mesh/data/fields.py: against the symmetry of points that are float16
+VOXEL_EDGE = 0.5  # half the edge of the cube of voxels
+VIEW = 0  # the rendering that a test shape is given: im2mesh/data/fields.py, ImagesField
 CLOUD, NOISE = 300, 0.005  # configs/pointcloud/onet.yaml: points given, and their standard deviation
+RENDERINGS, MODEL = "img_choy2016", "model.binvox"
 SPLITS = ("train", "val", "test")
 
 _SYNSET = re.compile(r"\d{7,8}")  # WordNet's offsets, which name ShapeNet's classes
@@ -73,19 +84,20 @@ def name(folder: Path) -> str:
     return f"{shape.parent.name}-{shape.name}" if _SYNSET.fullmatch(shape.parent.name) else shape.name
 
 
-def read(folder: Path, *, points: int = CLOUD, noise: float = NOISE, seed: int = 0) -> Scene:
+def read(folder: Path, giving: str = "cloud", *, points: int = CLOUD, noise: float = NOISE, seed: int = 0) -> Scene:
     """The scene of one shape: a noisy cloud is given, the whole cloud and the points with occupancy are the truth.
 
     Either file may be missing, not both. Normals are those of the file, unit vectors but for rounding.
 
     Args:
         folder: of the shape.
+        giving: one of `inputs`, in place of the cloud.
         points: how many are given.
         noise: their standard deviation.
-        seed: of that and of the jitter of float16.
+        seed: of that, of the jitter of float16 and of the half of the samples.
 
     Raises:
-        DataMissing: neither points.npz nor pointcloud.npz.
+        DataMissing: neither points.npz nor pointcloud.npz, or not the files of what is to be given.
         DataCorrupt: a file that is not what it should be.
     """
     cloud, space = folder / "pointcloud.npz", folder / "points.npz"
@@ -93,24 +105,73 @@ def read(folder: Path, *, points: int = CLOUD, noise: float = NOISE, seed: int =
         raise DataMissing(f"{folder} has neither points.npz nor pointcloud.npz.", "Fetch the dataset again.")
     surface, frame = read_cloud(cloud) if cloud.is_file() else (None, None)
     occupancy, other = read_points(space, seed=seed) if space.is_file() else (None, None)
-    chosen = frame if frame is not None else other
+    chosen = next((place for place in (frame, other) if place is not None), np.eye(4))
+    if giving == "views":
+        seen = Given(views=read_views(folder, chosen).subset([VIEW]))
+    elif giving == "voxels":
+        seen = Given(voxels=read_voxels(folder))
+    elif giving == "samples":
+        samples, occupancy = _halves(space, occupancy, seed)
+        seen = Given(samples=samples)
+    else:
+        seen = Given(cloud=None if surface is None else noisy(surface, points, noise, seed))
     return Scene(
         name(folder),
-        Given(cloud=None if surface is None else noisy(surface, points, noise, seed)),
+        seen,
         cube(EDGE),
         surface=surface,
         occupancy=occupancy,
-        frame=np.eye(4) if chosen is None else chosen,
+        frame=chosen,
+        withheld=tuple(file for file in sorted(folder.rglob("*")) if file.is_file()),
     )
 
 
-def read_training(folder: Path) -> Scene:
-    """The scene of a shape to learn from: its points in space are given as samples."""
-    return for_training(read(folder))
+def read_training(folder: Path, giving: str = "cloud") -> Scene:
+    """The scene of a shape to learn from: its points in space are given as samples, of renderings all."""
+    scene = read(folder, "cloud" if giving in ("views", "samples") else giving)
+    if giving == "views":
+        scene = replace(scene, given=Given(views=read_views(folder, scene.frame)))
+    return for_training(scene)
+
+
+def read_views(folder: Path, frame: NDArray[np.float64]) -> Views:
+    """All renderings of a shape, `frame` (4,4) leading from its points to ShapeNet's coordinates.
+
+    Near and far enclose the box.
+
+    Raises:
+        DataMissing, DataCorrupt: as `choy.read_choy`.
+    """
+    views = read_choy(folder / RENDERINGS, float(frame[0, 0]), frame[:3, 3])
+    away = np.linalg.norm(views.cameras.c2w[:, :, 3], axis=1)
+    reach = EDGE * 3**0.5
+    near_far = np.stack([np.maximum(away - reach, 0.01 * away), away + reach], 1).astype(np.float32)
+    return replace(views, cameras=replace(views.cameras, near_far=near_far))
+
+
+def read_voxels(folder: Path) -> Voxels:
+    """The voxels of a shape.
+
+    Raises:
+        DataMissing, DataCorrupt: as `binvox.read_binvox`.
+        Unsupported: they are no cube.
+    """
+    file = folder / MODEL
+    return Grid(read_binvox(file).filled, np.full(3, -VOXEL_EDGE), 2 * VOXEL_EDGE).cube(str(file))
+
+
+def _halves(file: Path, points: Points | None, seed: int) -> tuple[Points, Points]:
+    """The half of the points that is given, and the other."""
+    if points is None or points.value is None or len(points) < 2:
+        raise DataMissing(f"{file} has no points to give and to measure.", "Fetch the dataset again.")
+    order = np.random.default_rng([seed, 1]).permutation(len(points))
+    value = points.value
+    first, second = (np.sort(part) for part in np.split(order, [len(points) // 2]))
+    return tuple(Points(points.xyz[at], value=value[at], kind="occupancy") for at in (first, second))  # type: ignore[return-value]
 
 
 def splits(folder: Path) -> dict[str, Views]:
-    """None: views are beside the shape in img_choy2016, a format of its own."""
+    """None that are measured: the renderings in img_choy2016 are an input, see `read_views`."""
     return {}
 
 
@@ -118,11 +179,12 @@ def write(folder: Path, scenes: Iterable[Scene], split: str = "test", *, float16
     """Write shapes and add them to the list of a split; surface, occupancy, frame and given cloud are read back.
 
     In float32 exactly; in float16, as the published files are, coordinates are rounded by up to 2.5e-4 and points in
-    space are then read with jitter. A true mesh becomes 100,000 points on it. A name such as `04379243-1a9b` goes to
-    the folder of that class, any other to `folder` itself. Not written: samples beside occupancy, and other boxes.
+    space are then read with jitter. A true mesh becomes 100,000 points on it. Voxels that are given go to model.binvox,
+    given views of 137x137 pixels to img_choy2016. A name such as `04379243-1a9b` goes to the folder of that class, any
+    other to `folder` itself. Not written: samples beside occupancy, views of other sizes, and other boxes.
 
     Raises:
-        ContractBroken: a frame that is more than a scale and a move.
+        ContractBroken: a frame that is more than a scale and a move, or voxels that do not fill the cube [-0.5,0.5]^3.
         DataMissing: a scene without surface, or without occupancy.
     """
     kind = np.float16 if float16 else np.float32
@@ -133,7 +195,7 @@ def write(folder: Path, scenes: Iterable[Scene], split: str = "test", *, float16
 
 
 def write_shape(folder: Path, scene: Scene, kind: type[np.float16 | np.float32]) -> None:
-    """Write points.npz and pointcloud.npz of one scene."""
+    """Write points.npz and pointcloud.npz of one scene, and what is given of voxels and views."""
     scale, move = scale_and_move(scene.frame, scene.name)
     where = {"loc": move, "scale": np.array(scale)}
     surface, space = surface_points(scene), occupancy_points(scene)
@@ -142,6 +204,17 @@ def write_shape(folder: Path, scene: Scene, kind: type[np.float16 | np.float32])
     bits = np.packbits(space.value >= 0.5)
     write_npz(folder / "pointcloud.npz", {"points": surface.xyz.astype(kind), **normal, **where})
     write_npz(folder / "points.npz", {"points": space.xyz.astype(kind), "occupancies": bits, **where})
+    views, voxels = scene.given.views, scene.given.voxels
+    if voxels is not None:
+        if np.abs(voxels.box - cube(VOXEL_EDGE)).max() > 1e-6:
+            raise ContractBroken(
+                f"The voxels of scene {scene.name!r} fill {voxels.box.tolist()}.", "The format's fill [-0.5,0.5]^3."
+            )
+        write_binvox(folder / MODEL, Grid(voxels.filled, np.full(3, -VOXEL_EDGE), 2 * VOXEL_EDGE))
+    if views is not None and len(views) and (views.cameras.size == SIDE).all():
+        c2w = views.cameras.c2w.astype(np.float64)
+        c2w[:, :, 3] = c2w[:, :, 3] * scale + move
+        write_choy(folder / RENDERINGS, replace(views, cameras=replace(views.cameras, c2w=c2w.astype(np.float32))))
 
 
 def add_to_list(path: Path, shape: str) -> None:

@@ -25,8 +25,9 @@ from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, Unsup
 from nfbench.harness.mesh import sample
 from nfbench.harness.meshfile import FORMATS, read_mesh
 from nfbench.harness.registry import find, registry
-from nfbench.harness.scene import Given, Mesh, Points, Scene
-from nfbench.loaders.mesh_samples import Fit, distances, normalised, occupancy
+from nfbench.harness.scene import Given, Mesh, Points, Scene, Voxels
+from nfbench.loaders.cloud import cube
+from nfbench.loaders.mesh_samples import Fit, distances, normalised, occupancy, voxels
 from nfbench.loaders.raycast import Caster, cameras_around, read_painted, views_of
 
 WORK = ".prepare"
@@ -42,6 +43,7 @@ class Recipe:
         occupancy: query points with true occupancy; 0 for none.
         edge: of the cube in which these are drawn.
         samples: points with signed distance; 0 for none.
+        voxels: along each edge of the cube [-0.5,0.5]^3; 0 for none.
     """
 
     fit: Fit = "box"
@@ -49,10 +51,11 @@ class Recipe:
     occupancy: int = 0
     edge: float = 1.1
     samples: int = 0
+    voxels: int = 0
 
 
 RECIPES = {
-    "onet": Recipe(occupancy=100_000),
+    "onet": Recipe(occupancy=100_000, voxels=32),
     "convonet-rooms": Recipe(occupancy=100_000),
     "deepsdf": Recipe(fit="sphere", surface=30_000, samples=250_000),
     "imnet": Recipe(fit="diagonal", surface=0, occupancy=16_384, edge=1.0),
@@ -207,6 +210,8 @@ def _shape(name: str, file: Path, destination: Path, settings: Settings) -> None
     if recipe.samples:
         samples = distances(mesh, recipe.samples, seed + 2)
         arrays |= {"sample": samples.xyz, "distance": samples.value}
+    if recipe.voxels:
+        arrays |= {"filled": voxels(mesh, recipe.voxels).filled}
     with replacing(kept) as partial, partial.open("wb") as sink:
         np.savez(sink, **arrays)
 
@@ -216,6 +221,7 @@ def _read_scene(kept: Path, name: str) -> Scene:
         found = {key: arrays[key] for key in arrays.files}
     samples = Points(found["sample"], value=found["distance"], kind="sdf") if "sample" in found else None
     query = Points(found["query"], value=found["inside"], kind="occupancy") if "query" in found else None
+    cubes = Voxels(found["filled"], cube(0.5)) if "filled" in found else None
     surface: Mesh | Points
     if "surface" in found:
         surface = Points(found["surface"], found["normal"])
@@ -224,7 +230,9 @@ def _read_scene(kept: Path, name: str) -> Scene:
         surface = Mesh(found["vertices"], found["faces"])
         corners = surface.vertices.astype(np.float32)
     box = np.stack([corners.min(0) - 1e-3, corners.max(0) + 1e-3])
-    return Scene(name, Given(samples=samples), box, surface=surface, occupancy=query, frame=found["frame"])
+    return Scene(
+        name, Given(samples=samples, voxels=cubes), box, surface=surface, occupancy=query, frame=found["frame"]
+    )
 
 
 def _write(writer: Any, destination: Path, scenes: list[Scene], split: str) -> None:  # noqa: ANN401  # a module

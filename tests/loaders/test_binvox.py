@@ -5,13 +5,13 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Uns
 from nfbench.harness.inside import inside
 from nfbench.harness.scene import Given, Mesh, Points, Scene
 from nfbench.loaders import binvox
-from nfbench.loaders.binvox import Voxels, read_binvox, write_binvox
+from nfbench.loaders.binvox import Grid, read_binvox, write_binvox
 
 CORNER = np.array([-1.0, 2.0, 0.1])
 
 
 def voxels(shape=(5, 4, 3), seed=0, scale=2.0):
-    return Voxels(np.random.default_rng(seed).random(shape) > 0.6, CORNER, scale)
+    return Grid(np.random.default_rng(seed).random(shape) > 0.6, CORNER, scale)
 
 
 def body(*pairs, dim="2 2 2", translate="0 0 0", scale="1", start="#binvox 1"):
@@ -52,7 +52,7 @@ def test_files_read_back_as_they_were(tmp_path, shape):
 def test_long_runs_are_cut(tmp_path, length):
     filled = np.zeros((1, 1001, 1), np.bool_)
     filled[0, 1 : 1 + length] = True
-    write_binvox(tmp_path / "x.binvox", Voxels(filled, CORNER, 1.0))
+    write_binvox(tmp_path / "x.binvox", Grid(filled, CORNER, 1.0))
     data = (tmp_path / "x.binvox").read_bytes().split(b"data\n", 1)[1]
     assert 0 not in data[1::2]
     np.testing.assert_array_equal(read_binvox(tmp_path / "x.binvox").filled, filled)
@@ -107,7 +107,7 @@ def test_the_surface_is_closed_faces_outwards_and_parts_the_centres():
     np.testing.assert_array_equal(inside(mesh, samples.xyz), samples.value > 0)
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
     assert np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6 > 0
-    one = Voxels(np.ones((1, 1, 1), np.bool_), np.zeros(3), 1.0).mesh()
+    one = Grid(np.ones((1, 1, 1), np.bool_), np.zeros(3), 1.0).mesh()
     np.testing.assert_allclose([one.vertices.min(0), one.vertices.max(0)], [[0, 0, 0], [1, 1, 1]])
 
 
@@ -145,7 +145,7 @@ def test_a_folder_of_files_is_read_and_written(tmp_path):
 
 
 def test_a_mesh_is_cut_into_voxels(tmp_path):
-    grid = Voxels(np.pad(np.ones((8, 8, 8), np.bool_), 4), np.full(3, -1.0), 2.0)
+    grid = Grid(np.pad(np.ones((8, 8, 8), np.bool_), 4), np.full(3, -1.0), 2.0)
     scene = Scene("s", Given(), np.array([[-1] * 3, [1] * 3]), surface=grid.mesh())
     binvox.write(tmp_path, [scene], edge=16)
     again = read_binvox(tmp_path / "s.binvox")
@@ -169,6 +169,23 @@ def test_scenes_without_voxels_or_mesh_are_refused(tmp_path):
 
 
 def test_empty_voxels_are_named(tmp_path):
-    write_binvox(tmp_path / "x.binvox", Voxels(np.zeros((4, 4, 4), np.bool_), CORNER, 1.0))
+    write_binvox(tmp_path / "x.binvox", Grid(np.zeros((4, 4, 4), np.bool_), CORNER, 1.0))
     with pytest.raises(DataCorrupt, match=r"x\.binvox: None of the voxels is filled"):
         binvox.read(tmp_path / "x.binvox")
+
+
+def test_voxels_are_given_as_they_are(tmp_path):
+    grid = voxels((6, 6, 6))
+    write_binvox(tmp_path / "a.binvox", grid)
+    write_binvox(tmp_path / "b.binvox", voxels((6, 5, 4), 1))
+    scene = binvox.read(tmp_path / "a.binvox", "voxels")
+    assert scene.given.kinds() == ("voxels",) and set(binvox.inputs) == {"samples", "voxels"}
+    np.testing.assert_array_equal(scene.given.voxels.filled, grid.filled)
+    np.testing.assert_allclose(scene.given.voxels.box, scene.box)
+    samples = binvox.read(tmp_path / "a.binvox").given.samples
+    np.testing.assert_allclose(scene.given.voxels.centres(), samples.xyz, atol=1e-5)  # the same centres, in one order
+    np.testing.assert_array_equal(scene.given.voxels.filled.ravel(), samples.value)
+    binvox.write(tmp_path / "out", [scene])
+    np.testing.assert_array_equal(read_binvox(tmp_path / "out" / "a.binvox").filled, grid.filled)
+    with pytest.raises(Unsupported, match="6 x 5 x 4"):
+        binvox.read(tmp_path / "b.binvox", "voxels")

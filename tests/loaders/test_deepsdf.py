@@ -252,3 +252,11 @@ def test_real_splits(real_data):
     for kind in ("chairs", "lamps", "planes", "sofas", "tables"):
         train, test = (set(deepsdf.read_split(lists[0].with_name(f"sv2_{kind}_{s}.json"))) for s in ("train", "test"))
         assert not train & test
+
+
+def test_the_points_that_measure_cannot_be_opened(tmp_path):
+    file = shape(tmp_path)
+    assert deepsdf.read(file).withheld == ()
+    surface(tmp_path, [(0, 0, 0), (1, 0, 0)])
+    (withheld,) = deepsdf.read(file).withheld
+    assert withheld.name == "ab.ply" and withheld.parts[-4] == "SurfaceSamples"

@@ -175,7 +175,7 @@ def test_what_is_written_is_read_back_exactly(tmp_path):
 
 
 def test_meshes_are_moved_into_the_cube_and_cut_into_voxels(tmp_path):
-    grid = binvox.Voxels(np.pad(np.ones((4, 4, 4), np.bool_), 2), np.array([1.0, 2, 3]), 8.0)
+    grid = binvox.Grid(np.pad(np.ones((4, 4, 4), np.bool_), 2), np.array([1.0, 2, 3]), 8.0)
     query = grid.samples()
     box = np.array([[1.0, 2, 3], [9, 10, 11]])
     scene = Scene("s", Given(), box, surface=grid.mesh(), occupancy=query)
@@ -189,7 +189,7 @@ def test_meshes_are_moved_into_the_cube_and_cut_into_voxels(tmp_path):
 def test_what_cannot_be_written_is_said(tmp_path):
     with pytest.raises(ContractBroken, match="no scenes"):
         imnet.write(tmp_path, [])
-    query = binvox.Voxels(np.ones((3, 3, 3), np.bool_), np.zeros(3), 1.0).samples()
+    query = binvox.Grid(np.ones((3, 3, 3), np.bool_), np.zeros(3), 1.0).samples()
     cloud = Scene("s", Given(), [[0] * 3, [1] * 3], surface=Points(query.xyz), occupancy=query)
     with pytest.raises(Unsupported, match="no whole grid"):
         imnet.write(tmp_path, [cloud])
@@ -201,7 +201,7 @@ def test_what_cannot_be_written_is_said(tmp_path):
 
 
 def test_the_authors_sample_against_its_binvox(real_data):
-    """Voxels are those of the binvox files, hollows filled; points_64 have the value of the voxel that they name."""
+    """Grid are those of the binvox files, hollows filled; points_64 have the value of the voxel that they name."""
     root = real_data / "imnet_samplechair"
     rows = imnet.scenes(root)
     assert [imnet.name(row) for row in rows] == ["1", "2", "3"]
@@ -219,3 +219,12 @@ def test_the_authors_sample_against_its_binvox(real_data):
             at = np.clip(np.floor((coarse.xyz + 0.5) * 64).astype(int), 0, 63)
             assert (filled[tuple(at.T)] == coarse.value).mean() > 0.9
     assert binvox.scenes(root) == []
+
+
+def test_voxels_are_given_as_they_are(tmp_path):
+    row = imnet.scenes(written(tmp_path))[1]
+    scene, learned = imnet.read(row, "voxels"), imnet.read_training(row, "voxels")
+    assert scene.given.kinds() == ("voxels",) and learned.given.kinds() == ("samples", "voxels")
+    np.testing.assert_array_equal(scene.given.voxels.filled.ravel(), VOXELS[1].reshape(-1) == 1)
+    np.testing.assert_allclose(scene.given.voxels.centres(), imnet.read(row).given.samples.xyz, atol=1e-6)
+    np.testing.assert_array_equal(learned.given.samples.value, VALUES[64][1, :, 0])

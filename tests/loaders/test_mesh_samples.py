@@ -4,7 +4,7 @@ import trimesh
 
 from nfbench.harness.errors import DataCorrupt
 from nfbench.harness.scene import Mesh
-from nfbench.loaders.mesh_samples import MARGIN, distance, distances, normalised, occupancy
+from nfbench.loaders.mesh_samples import MARGIN, distance, distances, normalised, occupancy, voxels
 
 
 def solid(shape, scale=1.0, move=(0, 0, 0)):
@@ -71,3 +71,19 @@ def test_distances_are_drawn_as_deepsdf_draws_them():
     for at, variance in enumerate((0.005, 0.0005)):
         assert np.std(np.linalg.norm(near[at::2], axis=1)) == pytest.approx(variance**0.5, rel=0.02)
     assert far.min() < -0.999 and far.max() > 0.999 and abs(far.mean()) < 0.02
+
+
+def test_voxels_of_a_ball():
+    found = voxels(solid(BALL), 16)
+    np.testing.assert_array_equal(found.box, [[-0.5] * 3, [0.5] * 3])
+    radius = np.linalg.norm(found.centres(), axis=1)
+    sure = np.abs(radius - 0.5) > 2e-3
+    np.testing.assert_array_equal(found.filled.ravel()[sure], radius[sure] < 0.5)
+    assert voxels(solid(BALL), 4, half=1.0).filled.sum() == 8  # of centres at 0.25 and 0.75
+
+
+def test_distances_of_another_scale():
+    """Half the cube: the same draws at half the size about a mesh of half the size."""
+    whole, half = (distances(solid(BALL, scale), 1000, 5, scale) for scale in (1.0, 0.5))
+    np.testing.assert_allclose(half.xyz, whole.xyz / 2, atol=1e-6)
+    np.testing.assert_allclose(half.value, whole.value / 2, atol=1e-6)

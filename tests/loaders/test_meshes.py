@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.dataset import task
+from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.guard import hidden_files
 from nfbench.harness.meshfile import read_mesh, write_ply
 from nfbench.harness.scene import Given, Mesh, Points, Scene
 from nfbench.loaders import clouds, meshes
@@ -138,3 +140,60 @@ def test_real_meshes(real_data):
         if known["watertight"]:
             part = known["volume"] / scene.frame[0, 0] ** 3 / 1.1**3
             assert abs(scene.occupancy.value.mean() - part) < 4 * np.sqrt(part * (1 - part) / 2000)
+
+
+# --- inputs
+
+
+def cuboid_distance(xyz):
+    beyond = np.abs(xyz.astype(np.float64)) - [0.5, 0.25, 0.125]
+    return np.linalg.norm(np.maximum(beyond, 0), axis=1) + np.minimum(beyond.max(1), 0)
+
+
+def test_signed_distances_are_exact_and_kept(tmp_path):
+    write_ply(tmp_path / "a.ply", CUBOID)
+    read = lambda **choices: meshes.read(  # noqa: E731
+        tmp_path / "a.ply", "samples", queries=500, samples=2000, cache=tmp_path / "cache", **choices
+    )
+    scene = read()
+    samples = scene.given.samples
+    assert scene.given.kinds() == ("samples",) and samples.kind == "sdf" and len(samples) == 2000
+    np.testing.assert_allclose(samples.value, cuboid_distance(samples.xyz), atol=1e-6)
+    assert (samples.value < 0).any() and (np.abs(samples.value) < 0.03).mean() > 0.4
+    assert np.abs(samples.xyz[np.abs(samples.value) > 0.3]).max() <= 0.55
+    assert not {tuple(p) for p in samples.xyz.tolist()} & {tuple(p) for p in scene.occupancy.xyz.tolist()}
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
+    np.savez(kept, xyz=samples.xyz, distance=samples.value + 1)  # what is kept is read again
+    np.testing.assert_allclose(read().given.samples.value, samples.value + 1, atol=1e-6)
+    assert (read(seed=1).given.samples.xyz != samples.xyz).any()
+    write_ply(tmp_path / "a.ply", Mesh(CUBOID.vertices * (1, 1, 2), CUBOID.faces))
+    changed = read()  # another mesh under the same name
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 3
+    assert np.abs(changed.given.samples.value - cuboid_distance(changed.given.samples.xyz)).max() > 0.05
+
+
+def test_voxels_of_a_mesh(tmp_path):
+    write_ply(tmp_path / "a.ply", CUBOID)
+    for read in (meshes.read, meshes.read_training):
+        scene = read(tmp_path / "a.ply", "voxels")
+        voxels = scene.given.voxels
+        assert voxels.filled.shape == (32, 32, 32)
+        inside = (np.abs(voxels.centres()) < [0.5, 0.25, 0.125]).all(1)
+        np.testing.assert_array_equal(voxels.filled.ravel(), inside)
+    assert scene.given.kinds() == ("samples", "voxels")
+
+
+def test_a_mesh_without_an_inside_gives_no_samples(tmp_path):
+    write_ply(tmp_path / "a.ply", Mesh(CUBOID.vertices, np.concatenate([CUBOID.faces, CUBOID.faces[:, ::-1]])))
+    for kind in ("samples", "voxels"):
+        with pytest.raises(Unsupported, match=f"no inside, and so cannot give {kind}"):
+            meshes.read(tmp_path / "a.ply", kind, queries=200)
+
+
+def test_sub_tasks_of_a_folder_of_meshes(tmp_path):
+    (tmp_path / "m").mkdir()
+    write_ply(tmp_path / "m" / "a.ply", CUBOID)
+    part = task(f"{tmp_path / 'm'}+from-voxels")
+    scene = part.test[0].open()
+    assert (part.name, scene.given.kinds()) == ("meshes/m+from-voxels", ("voxels",))
+    assert hidden_files(scene) == [tmp_path / "m" / "a.ply"]

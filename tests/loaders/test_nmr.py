@@ -8,6 +8,7 @@ from PIL import Image
 
 from nfbench.harness.camera import Cameras, look_at, project, rays
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError
+from nfbench.harness.guard import hidden_files, hiding
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Points, Views
 from nfbench.loaders import nmr
@@ -565,3 +566,32 @@ def test_other_real_folders_are_not_taken_for_this_format(real_data):
     for other in ("dtu_scan24_200x150", "texture_fields_car", "llff_fern", "srn_format_cars", "deepsdf_samples"):
         assert nmr.scenes(real_data / other) == []
         assert not any(nmr.detect(path) for path in (real_data / other).rglob("*") if path.is_dir())
+
+
+# --- inputs
+
+
+def test_a_cloud_instead_of_a_view(folder):
+    xyz = np.random.default_rng(0).uniform(-0.5, 0.5, (2000, 3)).astype(np.float32)
+    np.savez(folder / "pointcloud.npz", points=xyz, normals=np.tile([0.0, 0, 1], (2000, 1)))
+    views, scene = nmr.read(folder, 1), nmr.read(folder, 1, giving="cloud")
+    assert nmr.inputs == ("views", "cloud") and scene.given.kinds() == ("cloud",)
+    assert scene.hidden.names == views.hidden.names == ("0000", "0002", "0003", "0004")
+    nearest = np.linalg.norm(scene.given.cloud.xyz[:, None] - xyz[None], axis=2).min(1)
+    assert len(scene.given.cloud) == 300 and 1e-3 < nearest.mean() < 0.01
+    np.testing.assert_array_equal(scene.given.cloud.xyz, nmr.read(folder, giving="cloud").given.cloud.xyz)
+    (folder.parent / "softras_train.lst").write_text(folder.name + "\n")
+    assert nmr.read(folder, giving="cloud").given.kinds() == ("cloud",)
+    (folder / "pointcloud.npz").unlink()
+    refused(folder, "pointcloud.npz", error=DataMissing, giving="cloud")
+
+
+def test_only_files_of_what_is_given_stay_open(folder):
+    np.savez(folder / "pointcloud.npz", points=np.zeros((9, 3), np.float32))
+    kept = {folder / "cameras.npz"}
+    files = {file for file in folder.rglob("*") if file.is_file()}
+    assert set(hidden_files(nmr.read(folder, giving="cloud"))) == files - kept
+    scene = nmr.read(folder, 2)
+    assert set(hidden_files(scene)) == files - kept - {folder / "image" / "0002.png", folder / "mask" / "0002.png"}
+    with hiding(hidden_files(scene)):  # what is given opens, its mask too
+        scene.given.views.image(0), scene.given.views.mask(0)

@@ -1,9 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from nfbench.harness.camera import Cameras, look_at
+from nfbench.harness.dataset import task
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
-from nfbench.harness.scene import Given, Mesh, Points, Scene
+from nfbench.harness.guard import hidden_files
+from nfbench.harness.inspection import in_frame
+from nfbench.harness.scene import KINDS, Given, Mesh, Points, Scene, Views, Voxels
 from nfbench.loaders import onet
+from nfbench.loaders.binvox import Grid, write_binvox
 
 N = 100
 RNG = np.random.default_rng(0)
@@ -247,3 +254,116 @@ def test_the_cloud_of_a_real_object(real_data):
     assert scene.frame[0, 0] == 0.921875
     np.testing.assert_array_equal(scene.frame[:3, 3], 0)
     assert onet.scenes(real_data / "texture_fields_car") == []
+
+
+# --- inputs
+
+
+def renderings(count=3):
+    """Views of 137x137 pixels that look at the origin from 1.5 away, each in a colour of its own."""
+    poses = [look_at(1.5 * np.array([np.cos(a), np.sin(a), 0.4]), (0, 0, 0)) for a in np.arange(count)]
+    K = np.tile([[150.0, 0, 68.5], [0, 150, 68.5], [0, 0, 1]], (count, 1, 1))
+    cameras = Cameras(np.stack(poses), K, np.full((count, 2), 137))
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * 40 + np.zeros((1, 137, 137, 3), np.uint8)
+    return Views(cameras, tuple(f"{i:03d}" for i in range(count)), lambda i: images[i])
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """The folder of one shape with everything, as `write` makes it, and the scene that was written."""
+    cells = (np.indices((8, 8, 8)).sum(0) % 3 == 0) & (np.indices((8, 8, 8))[0] < 4)
+    voxels = Voxels(cells, [[-0.5] * 3, [0.5] * 3])
+    space = Points(XYZ, value=INSIDE, kind="occupancy")
+    frame = np.array([[4.0, 0, 0, 0.5], [0, 4, 0, -1], [0, 0, 4, 2], [0, 0, 0, 1]])
+    scene = Scene(
+        "04379243-ab", Given(views=renderings(), voxels=voxels), [[-0.55] * 3, [0.55] * 3],
+        surface=Points(XYZ, NORMAL), occupancy=space, frame=frame,
+    )  # fmt: skip
+    onet.write(tmp_path, [scene])
+    onet.write(tmp_path, [replace(scene, name="04379243-cd")], "train")
+    return tmp_path / "04379243" / "ab", scene
+
+
+def test_renderings_and_voxels_survive_a_round_trip(whole):
+    folder, scene = whole
+    assert np.load(folder / "img_choy2016" / "cameras.npz")["world_mat_0"].shape == (4, 4)
+    one, all_views = onet.read(folder, "views"), onet.read_training(folder, "views")
+    assert one.given.kinds() == ("views",) and one.given.views.names == ("000",)
+    assert all_views.given.kinds() == ("views", "samples") and len(all_views.given.views) == 3
+    np.testing.assert_allclose(all_views.given.views.cameras.c2w, scene.given.views.cameras.c2w, atol=1e-6)
+    np.testing.assert_array_equal(all_views.given.views.cameras.K, scene.given.views.cameras.K)
+    np.testing.assert_array_equal(all_views.given.views.image(2), scene.given.views.image(2))
+    near, far = one.given.views.cameras.near_far[0]
+    distance = np.linalg.norm(scene.given.views.cameras.c2w[0, :, 3])
+    assert (near, far) == pytest.approx((distance - 0.55 * 3**0.5, distance + 0.55 * 3**0.5), abs=1e-5)
+    assert one.hidden is None and len(one.surface) == len(one.occupancy) == N
+    for read in (onet.read, onet.read_training):
+        given = read(folder, "voxels").given
+        np.testing.assert_array_equal(given.voxels.filled, scene.given.voxels.filled)
+        np.testing.assert_array_equal(given.voxels.box, scene.given.voxels.box)
+    assert given.kinds() == ("samples", "voxels")
+
+
+def test_voxels_fill_the_unit_cube_whatever_the_header_says(whole):
+    folder, scene = whole
+    write_binvox(folder / "model.binvox", Grid(scene.given.voxels.filled, np.array([3.0, 4, 5]), 7.0))
+    np.testing.assert_array_equal(onet.read(folder, "voxels").given.voxels.box, [[-0.5] * 3, [0.5] * 3])
+    moved = replace(scene, given=Given(voxels=Voxels(scene.given.voxels.filled, [[0] * 3, [1] * 3])))
+    with pytest.raises(ContractBroken, match="fill"):
+        onet.write(folder.parent.parent / "other", [moved])
+
+
+def test_points_that_are_given_are_not_those_that_measure(whole):
+    folder, _ = whole
+    test, train = onet.read(folder, "samples"), onet.read_training(folder, "samples")
+    assert test.given.kinds() == ("samples",)
+    given, truth = ({tuple(p) for p in part.xyz.tolist()} for part in (test.given.samples, test.occupancy))
+    assert len(given) == len(truth) == N // 2 and not given & truth
+    assert len(train.given.samples) == N and train.occupancy is None
+    inside = {tuple(p): v for p, v in zip(np.float32(XYZ).tolist(), INSIDE, strict=True)}
+    for part in (test.given.samples, test.occupancy):
+        assert [inside[tuple(p)] for p in part.xyz.tolist()] == (part.value == 1).tolist()
+    np.testing.assert_array_equal(onet.read(folder, "samples").given.samples.xyz, test.given.samples.xyz)
+
+
+def test_sub_tasks_of_a_folder(whole):
+    folder, _ = whole
+    path = folder.parent
+    full = task(str(path))
+    assert (full.given, full.inputs) == (("cloud",), ("views", "cloud", "samples", "voxels"))
+    assert [ref.open().given.kinds() for ref in (*full.test, *full.train)] == [("cloud",), ("cloud", "samples")]
+    for kind in ("views", "samples", "voxels"):
+        part = task(f"{path}+from-{kind}")
+        assert part.name == f"onet/04379243+from-{kind}" and part.version == full.version
+        assert part.test[0].open().given.kinds() == (kind,)
+        assert part.train[0].open().given.kinds() == tuple(k for k in KINDS if k in (kind, "samples"))
+        hidden = {file.relative_to(folder).as_posix() for file in hidden_files(part.test[0].open())}
+        images = {f"img_choy2016/{i:03d}.png" for i in range(3)}
+        others = {"points.npz", "pointcloud.npz", "model.binvox", "img_choy2016/cameras.npz"}
+        assert hidden == (others | images) - ({"img_choy2016/000.png"} if kind == "views" else set())
+
+
+@pytest.mark.parametrize(("kind", "gone"), [("views", "img_choy2016/cameras.npz"), ("voxels", "model.binvox")])
+def test_what_is_to_be_given_and_is_not_there(whole, kind, gone):
+    folder, _ = whole
+    (folder / gone).unlink()
+    with pytest.raises(DataMissing, match=gone.rpartition("/")[2]):
+        onet.read(folder, kind)
+    (folder / "points.npz").unlink()
+    with pytest.raises(DataMissing, match=r"points\.npz"):
+        onet.read(folder, "samples")
+
+
+def test_renderings_of_a_real_object_show_its_points(real_data):
+    """Nearly all points of the surface that fall into the frame fall on what is not white."""
+    folder = real_data / "shapenet_dvr_nmr" / "ShapeNet" / "04379243" / "1a9bb6a5cf448d75e6fd255f2d77a585"
+    scene = onet.read_training(folder, "views") if (folder / "points.npz").is_file() else onet.read(folder, "views")
+    views = onet.read_views(folder, scene.frame)
+    assert len(views) == 24 and scene.given.views.names[0] == views.names[0]
+    xyz, parts = scene.surface.xyz[::50], []
+    for i in range(len(views)):
+        framed, pixels = in_frame(views.cameras, i, xyz)
+        coloured = (views.image(i)[..., :3] < 250).any(-1)
+        parts.append(coloured[pixels[:, 1], pixels[:, 0]].mean())
+        assert framed.mean() > 0.5
+    assert np.mean(parts) > 0.99

@@ -8,6 +8,7 @@ from nfbench.harness.inside import inside
 from nfbench.harness.meshfile import read_mesh
 from nfbench.harness.scene import Points
 from nfbench.harness.surface import iou, nearest
+from nfbench.loaders import onet
 from nfbench.loaders import prepare as module
 from nfbench.loaders.mesh_samples import distance, normalised
 from nfbench.loaders.prepare import RECIPES, WORK, Settings, meshes_in, prepare
@@ -48,6 +49,10 @@ def test_what_is_prepared_is_loaded_and_lies_on_the_mesh(meshes, tmp_path, to):
         if to in ("onet", "convonet-rooms"):
             query = scene.occupancy
             assert iou(inside(fitted, query.xyz), query.value >= 0.5) > 0.99
+        if to == "onet":
+            cubes = onet.read(tmp_path / "out" / name, "voxels").given.voxels
+            assert cubes.filled.shape == (32, 32, 32)
+            np.testing.assert_array_equal(inside(fitted, cubes.centres()), cubes.filled.ravel())
 
 
 @pytest.mark.parametrize("to", ["imnet", "binvox"])
