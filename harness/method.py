@@ -208,7 +208,7 @@ class Method(ABC, Generic[C]):
     method's `restore(folder)` gives the same field again.
 
     `Config` is a frozen dataclass whose defaults are the paper's values, `presets` are named configs, and `needs` is
-    what `fit` needs to see of a scene: some of `views`, `cloud`, `samples`.
+    what `fit` needs to see of a scene: some of `views`, `cloud`, `samples`, `voxels`.
     """
 
     Config: ClassVar[type[Any]] = NoConfig
