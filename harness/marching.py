@@ -39,7 +39,7 @@ def march(grid: SparseGrid) -> tuple[Reals, Ints]:
             count += len(vertices)
     if not parts:
         return np.empty((0, 3)), np.empty((0, 3), np.int64)
-    vertices, faces, names, at = (np.concatenate([part[i] for part in parts]) for i in range(4))  # type: ignore[misc]
+    vertices, faces, names, at = (np.concatenate([part[i] for part in parts]) for i in range(4))
     parts.clear()
     faces = kernel.renumbered(faces, np.argsort(at, kind="stable"), _weld(names), vertices)
     return vertices[: faces.max() + 1], faces
@@ -98,4 +98,4 @@ def _held_apart(values: Values) -> Values:
             at = tuple(slice(shift, shift + n) if a == axis else slice(1, -1) for a, n in enumerate(values.shape))
             greatest = np.maximum(greatest, padded[at])
     least = np.maximum(np.abs(values), 3 * _APART * greatest)
-    return np.where(values > 0, least, -least)
+    return np.asarray(np.where(values > 0, least, -least))

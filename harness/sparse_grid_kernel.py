@@ -21,7 +21,7 @@ def _at(table: Table, pool: Pool, x: int, y: int, z: int) -> float:
     block = table[x >> _BITS, y >> _BITS, z >> _BITS]
     if block < 0:
         return _UNKNOWN if block == _INSIDE else -_UNKNOWN
-    return pool[block, x & _LAST, y & _LAST, z & _LAST]
+    return pool[block, x & _LAST, y & _LAST, z & _LAST]  # type: ignore[no-any-return]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nfbench.harness.sparse_grid import Depth, SparseGrid, Values
+from nfbench.harness.sparse_grid import Depth, Points, SparseGrid, Values
 
 _NEAR = 1.5  # coarse cells to the surface, by its slope, within which a point is looked at
 _SLACK = 1.2  # how many times as far the surface may be before something else must be there
@@ -74,8 +74,8 @@ def _by_chance(grid: SparseGrid, stride: int, depth: Depth, generator: np.random
     """How many points were asked, and how many of them were on the other side."""
     cells = np.argwhere(~grid.crossed(stride))
     offset = generator.integers(1, stride**3, len(cells))  # 0 is a point of the coarse grid
-    points = cells * stride + np.stack(np.unravel_index(offset, (stride,) * 3), axis=1)
-    points = points[(points < grid.shape).all(1)].astype(np.int32)
+    placed = cells * stride + np.stack(np.unravel_index(offset, (stride,) * 3), axis=1)
+    points: Points = placed[(placed < grid.shape).all(1)].astype(np.int32)
     points = points[~grid.known(points)]
     values = depth(points)
     wrong = (values > 0) != grid.inside(points)
@@ -131,14 +131,15 @@ def _cells_to_crossed(crossed: NDArray[np.bool_], shape: tuple[int, ...]) -> NDA
 
 
 def _search(
-    points: NDArray[np.int64], values: Values, stride: int, shape: NDArray[np.int64], depth: Depth
-) -> tuple[NDArray[np.int32], Values, int]:
-    """The points (C,3) nearest to the other side that halved steps from each of `points` lead to, and what it took.
+    starts: NDArray[np.int64], values: Values, stride: int, shape: NDArray[np.int64], depth: Depth
+) -> tuple[Points, Values, int]:
+    """The points (C,3) nearest to the other side that halved steps from each of `starts` lead to, and what it took.
 
     Each step goes to the best of the 26 neighbours; a point that has reached the other side stays. (Hooke and Jeeves
     1961, "Direct Search Solution of Numerical and Statistical Problems", with all diagonals.)
     """
-    points, values = points.astype(np.int32), values.copy()
+    points: Points = starts.astype(np.int32)
+    values = values.copy()
     side = np.sign(np.where(values > 0, 1, -1)).astype(np.float32)
     asked = 0
     while stride > 1:

@@ -1,5 +1,7 @@
 """The extracted mesh is that of the dense grid, thin parts included, or the report bounds what is missing."""
 
+import functools
+
 import numpy as np
 import pytest
 from skimage.measure import marching_cubes
@@ -74,22 +76,99 @@ SHAPES = {
 }
 
 
-def dense(value, resolution=128):
+@functools.cache
+def distances(name):
+    """The shape at all points of the dense grid, (129,129,129)."""
+    axis = (BOX[0, 0] + np.arange(129) * CELL).astype(np.float32)
+    xyz = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    return np.concatenate([SHAPES[name](part.astype(np.float64)) for part in np.array_split(xyz, 40)]).reshape(
+        3 * (129,)
+    )
+
+
+def dense(depth):
     """Vertices and faces of marching cubes on the dense grid of BOX, closed at its faces."""
-    axis = BOX[0, 0] + np.arange(resolution + 1) * (BOX[1, 0] - BOX[0, 0]) / resolution
-    xyz = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
-    depth = np.concatenate([-value(part.astype(np.float64)) for part in np.array_split(xyz, 40)]).astype(np.float32)
-    grid = np.pad(depth.reshape((resolution + 1,) * 3), 1, constant_values=-1e3)
+    grid = np.pad(depth.astype(np.float32), 1, constant_values=-1e3)
     vertices, faces, _, _ = marching_cubes(grid, 0.0, gradient_direction="ascent")
-    return np.clip(BOX[0] + (vertices.astype(np.float64) - 1) * 1.1 / resolution, *BOX), faces, depth > 0
+    return np.clip(BOX[0] + (vertices.astype(np.float64) - 1) * CELL, *BOX), faces
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_mesh_of_a_distance_is_that_of_the_dense_grid(name):
     value = SHAPES[name]
     found = extracted(lambda xyz: value(xyz.astype(np.float64)), BOX, 128, 0.0, inside_above=False)
-    vertices, faces, _ = dense(value)
+    vertices, faces = dense(-distances(name))
     assert found.mesh.faces.shape == faces.shape
     np.testing.assert_allclose(found.mesh.vertices, vertices, atol=1e-6)
     np.testing.assert_array_equal(found.mesh.faces, faces)
     assert found.probes.wrong == 0
+
+
+KINDS = {  # how a distance becomes a value, and the level that belongs to it
+    "occupancy": (lambda d: 1 / (1 + np.exp(np.clip(d / 0.01, -60, 60))), 0.2),
+    "density": (lambda d: 10 * np.exp(np.clip(-d / 0.02, -60, 60)), 10.0),
+}
+THIN = [name for name in SHAPES if any(word in name for word in ("plate", "rod", "shell", "small", "ring", "gap"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name", ["plate between coarse planes", "rod along an axis", "shell within a shell", "gap in a block"]
+)
+def test_the_mesh_of_a_smooth_field_is_that_of_the_dense_grid(name, kind):
+    shape, (turn, level) = SHAPES[name], KINDS[kind]
+
+    def value(xyz):
+        return turn(shape(xyz.astype(np.float64)))
+
+    found = extracted(value, BOX, 128, level, inside_above=True, kind=kind)
+    vertices, faces = dense(turn(distances(name)) - level)
+    np.testing.assert_array_equal(found.mesh.faces, faces)
+    np.testing.assert_allclose(found.mesh.vertices, vertices, atol=1e-6)
+
+
+def volume(vertices, faces):
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_what_is_missed_of_a_field_without_slopes_is_within_the_bound(name):
+    shape = SHAPES[name]
+
+    def value(xyz):
+        return (shape(xyz.astype(np.float64)) < 0).astype(np.float32)
+
+    found = extracted(value, BOX, 128, 0.5, inside_above=True, kind="occupancy")
+    vertices, faces = dense((distances(name) < 0) - 0.5)
+    missed = abs(volume(found.mesh.vertices, found.mesh.faces) - volume(vertices, faces)) / 1.1**3
+    assert missed <= found.probes.bound() < 1e-3
+    assert found.mesh.faces.shape == faces.shape or missed > 0
+
+
+def test_large_parts_between_coarse_points_are_found_without_slopes():
+    plate = SHAPES["plate between coarse planes"]
+    found = extracted(lambda xyz: (plate(xyz.astype(np.float64)) < 0) * 1.0, BOX, 128, 0.5, True, "occupancy")
+    assert found.probes.found > 100
+    assert found.facts()["extraction_thin_parts_found"] == found.probes.found
+    assert volume(found.mesh.vertices, found.mesh.faces) == pytest.approx(
+        0.8 * 0.8 * 3 * CELL, rel=0.02
+    )  # three layers of points
+
+
+def test_the_bound_is_that_of_clopper_and_pearson():
+    assert Probes(100, 0).bound() == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert Probes(30000, 0).bound() == pytest.approx(3 / 30000, rel=2e-3)
+    # 3 of 50: the share at which 3 or fewer have a probability of 5 %
+    share = Probes(50, 3).bound()
+    terms = [
+        np.prod(range(50, 50 - k, -1)) / np.prod(range(1, k + 1)) * share**k * (1 - share) ** (50 - k) for k in range(4)
+    ]
+    assert sum(terms) == pytest.approx(0.05)
+    assert Probes().bound() == 0
+
+
+def test_a_field_without_slopes_costs_no_searches():
+    found = extracted(lambda xyz: np.full(len(xyz), 7.0), BOX, 128, 0.0, inside_above=False)
+    assert found.evaluations < 2 * 33**3
+    assert (found.probes.wrong, found.probes.found) == (0, 0)
