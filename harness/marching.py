@@ -67,7 +67,7 @@ def _piece(values: Values) -> tuple[Reals, Ints, Ints, Ints]:
     """
     vertices, faces = _lewiner(values)
     marks = vertices
-    if (np.abs(vertices - np.rint(vertices)).max(1) < _APART).any():
+    if (vertices == np.floor(vertices)).all(1).any():
         held, same = _lewiner(_held_apart(values))
         if np.array_equal(faces, same):
             marks = held
