@@ -13,7 +13,7 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, Unsupported
 from nfbench.harness.scene import Float, Mesh
 
 _OPAQUE = 0.5  # from this opacity on a pixel shows the surface, not what is behind it
-_SMOOTH = 0.8  # cosine from a face to the mean of its vertices' normals, below which an edge is meant to be seen
+_SMOOTH = 0.8  # cosine from a face to the normal at a corner of it, below which its edges are meant to be seen
 _MISSED = -1
 _AMBIENT = 0.2  # part of the light of `shaded` that comes from everywhere
 _COLOUR = np.array([0.78, 0.8, 0.84])  # of a surface without colours
@@ -106,6 +106,8 @@ class MeshMaps:
         corners = ((mesh.vertices - self._centre) / self._edge)[mesh.faces].astype(np.float32)
         self._triangles = TriangleMesh(self._scene, corners)
         self._flat, self._round = _normals(mesh)
+        agree = np.einsum("fkc,fc->fk", self._round[mesh.faces], self._flat)
+        self._sharp: NDArray[np.bool_] = np.asarray((agree < _SMOOTH).any(1))
 
     def maps(self, cameras: Cameras) -> FieldMaps:
         """The maps of N cameras of one size: one ray through each pixel's centre, opacity 0 or 1.
@@ -154,7 +156,7 @@ class MeshMaps:
         smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         flat = self._flat[face]
         normal = np.zeros((len(depth), 3), np.float32)
-        normal[hit] = np.where(np.einsum("pk,pk->p", smooth, flat)[:, None] > _SMOOTH, smooth, flat)
+        normal[hit] = np.where(self._sharp[face, None], flat, smooth)
         return depth, normal
 
 
