@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nfbench.harness.sparse_grid import SparseGrid, Values
 
 _PIECE = 32  # cells along the edge of a piece
-_APART = 1e-3  # of a cell: how far from the corners the stand-ins of vertices are held
+_APART = 3e-5  # of its greatest neighbour, the least value of a stand-in: float32 tells its vertices from corners
 
 Reals = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -19,7 +19,8 @@ def march(grid: SparseGrid) -> tuple[Reals, Ints]:
 
     Lewiner et al. 2003, "Efficient Implementation of Marching Cubes' Cases with Topological Guarantees", by
     scikit-image, piece by piece; the vertices that pieces share are made one, and the order of vertices and faces is
-    that of the whole grid. The surface is closed at the ends of the grid.
+    that of the whole grid. Only where values are exactly 0 at corners of ambiguous cells, vertices that lie on one
+    corner may be made one that are several in the mesh of the whole grid. The surface is closed at the grid's ends.
     """
     from nfbench.harness import marching_kernel as kernel
 
@@ -32,6 +33,7 @@ def march(grid: SparseGrid) -> tuple[Reals, Ints]:
         if values is not None:
             vertices, faces, edges, home = _piece(values)
             at = _keys(first + home, cells + 1)
+            at = np.minimum.accumulate(at[::-1])[::-1]  # faces come cell by cell; one between two cells is the first's
             shared = np.flatnonzero(edges[:, 0] >= 0)
             names = np.full(len(vertices), -1)
             names[shared] = _keys(first + edges[shared, :3], cells + 1) * 4 + edges[shared, 3]
@@ -90,12 +92,12 @@ def _lewiner(values: Values) -> tuple[Reals, Ints]:
 
 
 def _held_apart(values: Values) -> Values:
-    """The values, but none smaller than a few thousandths of its greatest neighbour, so that vertices leave corners."""
+    """The values, but none smaller than a trifle of its greatest neighbour, so that vertices leave corners."""
     padded = np.pad(np.abs(values), 1)
     greatest = np.zeros_like(values)
     for axis in range(3):
         for shift in (0, 2):
             at = tuple(slice(shift, shift + n) if a == axis else slice(1, -1) for a, n in enumerate(values.shape))
             greatest = np.maximum(greatest, padded[at])
-    least = np.maximum(np.abs(values), 3 * _APART * greatest)
+    least = np.maximum(np.abs(values), _APART * greatest)
     return np.asarray(np.where(values > 0, least, -least))

@@ -97,6 +97,8 @@ def turntable(
         shown["depth"] = _painted(depths)
     folder = output.with_name(f"{output.stem}_frames")
     for name, images in shown.items():
+        for old in (folder / name).glob("[0-9][0-9][0-9][0-9].png"):  # of a turntable with more frames
+            old.unlink()
         for index, image in enumerate(images):
             write_png(folder / name / f"{index:04d}.png", image)
     write_film(output, [_side_by_side(images) for images in zip(*shown.values(), strict=True)], _SECONDS)

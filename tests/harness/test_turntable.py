@@ -91,6 +91,8 @@ def test_mesh_and_formula_look_the_same(scene, tmp_path):
             assert np.median(apart) <= 3
             assert (apart > 25).mean() < 0.03  # the rim
     assert (frames(tmp_path, "colour")[0] == 128).all()
+    turntable(Exact(), scene, tmp_path / "film.gif", 1, 50, ("opacity",))
+    assert len(frames(tmp_path, "opacity")) == 1  # none of the earlier ones is left
 
 
 def test_normals_turn_with_the_camera(scene, tmp_path):
