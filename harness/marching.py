@@ -9,18 +9,23 @@ from nfbench.harness.sparse_grid import SparseGrid, Values
 
 _PIECE = 32  # cells along the edge of a piece
 _APART = 3e-5  # of its greatest neighbour, the least value of a stand-in: float32 tells its vertices from corners
+_ROUNDED = 1e-4  # of a cell: a vertex nearer to a corner lies on it, where corners name vertices
 
 Reals = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def march(grid: SparseGrid) -> tuple[Reals, Ints]:
+def march(grid: SparseGrid, by_corner: bool = False) -> tuple[Reals, Ints]:
     """Vertices (V,3), in cells of the grid, and faces (F,3), counter-clockwise seen from outside, of its zero level.
 
     Lewiner et al. 2003, "Efficient Implementation of Marching Cubes' Cases with Topological Guarantees", by
     scikit-image, piece by piece; the vertices that pieces share are made one, and the order of vertices and faces is
     that of the whole grid. Only where values are exactly 0 at corners of ambiguous cells, vertices that lie on one
     corner may be made one that are several in the mesh of the whole grid. The surface is closed at the grid's ends.
+
+    Args:
+        grid: the values.
+        by_corner: make vertices one that lie on one corner, without looking for what tells them apart.
     """
     from nfbench.harness import marching_kernel as kernel
 
@@ -31,7 +36,10 @@ def march(grid: SparseGrid) -> tuple[Reals, Ints]:
         first = np.array(piece) * _PIECE
         values = grid.cut(first - 1, np.minimum(cells - first, _PIECE) + 1)
         if values is not None:
-            vertices, faces, edges, home = _piece(values)
+            found = _piece(values, by_corner)
+            if found is None:
+                return march(grid, by_corner=True)
+            vertices, faces, edges, home = found
             at = _keys(first + home, cells + 1)
             at = np.minimum.accumulate(at[::-1])[::-1]  # faces come cell by cell; one between two cells is the first's
             shared = np.flatnonzero(edges[:, 0] >= 0)
@@ -61,18 +69,22 @@ def _weld(names: Ints) -> Ints:
     return own
 
 
-def _piece(values: Values) -> tuple[Reals, Ints, Ints, Ints]:
+def _piece(values: Values, by_corner: bool) -> tuple[Reals, Ints, Ints, Ints] | None:
     """The mesh of a piece, which edge (V,4) each vertex on its faces is on, else -1, and the cell (F,3) of each face.
 
     An edge is told by the point where it starts and by its axis. A vertex so near to a corner that float32 puts it
-    there is on any of its edges. Then a stand-in tells: the mesh of the same values held away from zero.
+    there is on any of its edges. Then a stand-in tells: the mesh of the same values held away from zero. None where
+    that is another mesh.
     """
     vertices, faces = _lewiner(values)
     marks = vertices
-    if (vertices == np.floor(vertices)).all(1).any():
-        held, same = _lewiner(_held_apart(values))
-        if np.array_equal(faces, same):
-            marks = held
+    if by_corner:
+        near = np.rint(vertices)
+        marks = np.where(np.abs(vertices - near) < _ROUNDED, near, vertices)
+    elif (vertices == np.floor(vertices)).all(1).any():
+        marks, same = _lewiner(_held_apart(values))
+        if not np.array_equal(faces, same):
+            return None
     base = np.floor(marks)
     between = marks != base
     end = np.array(values.shape) - 1

@@ -37,7 +37,7 @@ def test_zeros_exactly_on_points_leave_the_same_closed_surface(share):
     vertices, faces, expected, whole_faces = both(values)
     assert len(faces) == len(whole_faces)
     ours, theirs = (np.sort(v[f].mean(1) @ [1e6, 1e3, 1]) for v, f in ((vertices, faces), (expected, whole_faces)))
-    np.testing.assert_allclose(ours, theirs, atol=10)  # the same triangles, told by their middles
+    np.testing.assert_allclose(ours, theirs, atol=70)  # the same triangles, to 1e-4 of a cell
     count = len(vertices)
     start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     np.testing.assert_array_equal(np.sort(start * count + end), np.sort(end * count + start))
