@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nfbench.harness.asking import Asking, Value
 from nfbench.harness.errors import ContractBroken, NfbenchError, Unsupported
+from nfbench.harness.marching import march
 from nfbench.harness.method import Meshed, Valued
-from nfbench.harness.scene import Mesh
+from nfbench.harness.scene import Kind, Mesh
+from nfbench.harness.sparse_grid import Depth, SparseGrid
+from nfbench.harness.thin_parts import Probes, Scale, find_thin_parts
 
 if TYPE_CHECKING:
     from nfbench.harness.protocol import SurfaceSection
 
 _COARSE = 32  # least cells along the longest edge of the first grid, as Mescheder et al. 2019, section 3.3
-_CHUNK = 1 << 16  # points handed to a field at once: bounds the memory of its network
-_OUTSIDE = 1e6  # how many times the greatest value stands behind the box, so that surfaces close at its faces
-_GREATEST = 1e30  # infinite values become this, of which float32 still holds _OUTSIDE times as much
+_FLOOR = 1e-7  # least probability or density that is told from none when their slopes are looked at
 
-Value = Callable[[NDArray[np.float32]], NDArray[np.floating]]
-Grid = NDArray[np.float32]
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """A mesh, and how it was come by.
+
+    Attributes:
+        mesh: the surface; empty where there is none.
+        evaluations: points that the field was asked for; 0 for a field that is a mesh itself.
+        probes: what asking at random told of parts that were missed.
+    """
+
+    mesh: Mesh
+    evaluations: int = 0
+    probes: Probes = field(default_factory=Probes)
+
+    def facts(self) -> dict[str, float]:
+        """What a reader of the scores should know, for the record: plain numbers by name; none of a mesh as it is."""
+        if not self.evaluations:
+            return {}
+        return {
+            "extraction_evaluations": self.evaluations,
+            "extraction_thin_parts_found": self.probes.found,
+            "extraction_probes": self.probes.count,
+            "extraction_probes_wrong": self.probes.wrong,
+            "extraction_missed_at_most": self.probes.bound(),
+        }
 
 
 def mesh_of(field: object, box: ArrayLike, section: SurfaceSection) -> Mesh:
@@ -39,60 +64,92 @@ def mesh_of(field: object, box: ArrayLike, section: SurfaceSection) -> Mesh:
         Unsupported: a field with neither value nor mesh.
         ContractBroken: a kind of value that is not known, NaN, or a mesh that is none.
     """
+    return surface_of(field, box, section).mesh
+
+
+def surface_of(field: object, box: ArrayLike, section: SurfaceSection) -> Extracted:
+    """The surface of a field as `mesh_of` gives it, with what is to be told of the extraction."""
     if isinstance(field, Valued):
         level = getattr(section.levels, str(field.kind), None)
         if level is None:
             raise ContractBroken(f"{type(field).__name__}.kind is {field.kind!r}.", "Kinds: sdf, occupancy, density.")
-        return extract(field.value, box, section.resolution, level, inside_above=field.kind != "sdf")
+        return extracted(field.value, box, section.resolution, level, field.kind != "sdf", field.kind)
     if isinstance(field, Meshed):
         mesh = field.mesh()
         if not isinstance(mesh, Mesh):
             raise ContractBroken(f"{type(field).__name__}.mesh() gives {type(mesh).__name__}, not a Mesh.")
-        return mesh
+        return Extracted(mesh)
     raise Unsupported(
         f"{type(field).__name__} has no surface: neither value and kind, nor mesh.", "Use a protocol about images."
     )
 
 
 def extract(value: Value, box: ArrayLike, resolution: int, level: float, inside_above: bool) -> Mesh:
+    """The level set of a field in a box, as `extracted` gives it, without more."""
+    return extracted(value, box, resolution, level, inside_above).mesh
+
+
+def extracted(
+    value: Value, box: ArrayLike, resolution: int, level: float, inside_above: bool, kind: Kind = "sdf"
+) -> Extracted:
     """The level set of a field in a box: closed, faces counter-clockwise seen from outside; empty where there is none.
 
     A grid of cubic cells, `resolution` of them along the longest edge of the box; the shorter edges are covered, evenly
     beyond both ends where they are no multiple of a cell. The field is evaluated on every 2^k-th point of it, at least
-    32 cells along the longest edge, and then only where the surface passes, at twice the resolution each time; the
-    surface is followed wherever it leads. So the mesh is that of the dense grid, but for parts of the surface that no
-    point of the first grid tells from their surroundings: what is thinner than a cell of it can be missed. Where the
-    inside reaches the end of the grid, the mesh is closed there. Triangles by Lewiner et al. 2003, "Efficient
-    Implementation of Marching Cubes' Cases with Topological Guarantees", as scikit-image has it.
+    32 cells along the longest edge, and then only at the corners of cells that the surface passes, at twice the
+    resolution each time; the surface is followed wherever it leads. So the mesh is that of the dense grid, but for
+    parts of the surface that no point of the first grid tells from their surroundings. These are looked for
+    (`harness/thin_parts.py`), and the report bounds what may be missing still. Where the inside reaches the end of the
+    grid, the mesh is closed there. Memory goes with the area of the surface. Triangles by Lewiner et al. 2003,
+    "Efficient Implementation of Marching Cubes' Cases with Topological Guarantees", as scikit-image has it.
 
     Args:
-        value: gives (C,) values at (C,3) float32 points; called with at most 65,536 points.
+        value: gives (C,) values at (C,3) float32 points; called with at most 65,536 points, with fewer after it ran out
+            of memory.
         box: (2,3) low and high corner, scene units.
         resolution: cells along the longest edge.
         level: where the field is cut.
         inside_above: whether the inside has values above the level, or below it.
+        kind: what the values are, which tells how to read distances from the surface out of them.
 
     Raises:
-        NfbenchError: a box or a resolution that is none.
+        NfbenchError: a box or a resolution that is none, a field that runs out of memory at 1024 points, or a surface
+            so crumpled that it fills the box.
         ContractBroken: NaN from `value`, naming the first such point, or values of another shape.
     """
     low, cell, cells = _layout(box, resolution)
-    halvings = max(0, int(math.log2(max(resolution, _COARSE) / _COARSE)))
     high = low + cells * cell
-    sign = 1.0 if inside_above else -1.0
+    asking = Asking(value, level, inside_above)
+    stride = 2 ** max(0, int(math.log2(max(resolution, _COARSE) / _COARSE)))
 
-    def depth(stride: int, index: NDArray[np.int64]) -> Grid:
-        """How far above the level, counted inwards, the field is at points (C,3) of the grid with that stride."""
-        return _depth(value, np.minimum(low + index * (stride * cell), high), level, sign)
+    def depth(stride: int) -> Depth:
+        """How far inside points (C,3) of the grid with that stride are."""
+        return lambda points: asking(points, lambda index: np.minimum(low + index * (stride * cell), high))
 
-    stride = 2**halvings
-    shape = tuple(-(-cells // stride) + 1)
-    grid = depth(stride, np.argwhere(np.ones(shape, np.bool_))).reshape(shape)
-    while stride > 1:
-        stride //= 2
-        grid = _refine(grid, functools.partial(depth, stride), widen=stride > 1)
-    grid = grid[tuple(slice(n + 1) for n in cells)]
-    return _march(grid, low, high, cell)
+    shape = -(-cells // stride) + 1
+    coarse = depth(stride)(np.argwhere(np.ones(shape, np.bool_)).astype(np.int32)).reshape(shape)
+    grid = SparseGrid.dense(coarse)
+    for halved in (stride // 2**n for n in range(1, stride.bit_length())):
+        grid = grid.refined(-(-cells // halved) + 1, depth(halved))
+    probes = Probes()
+    if stride > 1:
+        probes = find_thin_parts(grid, coarse, stride, depth(1), _scale(asking, kind, level))
+    vertices, faces = march(grid)
+    return Extracted(Mesh(np.clip(low + vertices * cell, low, high), faces), asking.asked, probes)
+
+
+def _scale(asking: Asking, kind: Kind, level: float) -> Scale:
+    """What makes depths comparable to distances: logits of a probability, the logarithm of a density."""
+    if kind == "sdf":
+        return lambda depth: depth.astype(np.float64)
+
+    def flat(values: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        if kind == "occupancy":
+            p = np.clip(values, _FLOOR, 1 - _FLOOR)
+            return np.asarray(np.log(p / (1 - p)))
+        return np.asarray(np.log(np.maximum(values, _FLOOR)))
+
+    return lambda depth: flat(asking.values(depth)) - flat(level)
 
 
 def _layout(box: ArrayLike, resolution: int) -> tuple[NDArray[np.float64], float, NDArray[np.int64]]:
@@ -107,82 +164,3 @@ def _layout(box: ArrayLike, resolution: int) -> tuple[NDArray[np.float64], float
     cells = np.maximum(np.ceil(edges / cell - 1e-4), 1).astype(np.int64)  # float32 corners: no cell for their rounding
     low = corners.mean(0) - cells * cell / 2
     return np.where(np.abs(low - corners[0]) < 1e-4 * cell, corners[0], low), cell, cells
-
-
-def _depth(value: Value, xyz: NDArray[np.float64], level: float, sign: float) -> Grid:
-    """sign * (value - level) at points (C,3), float32, evaluated chunk by chunk."""
-    depth = np.empty(len(xyz), np.float32)
-    for start in range(0, len(xyz), _CHUNK):
-        points = xyz[start : start + _CHUNK].astype(np.float32)
-        values = np.asarray(value(points), np.float64)
-        if values.shape != (len(points),):
-            raise ContractBroken(f"value() gives shape {values.shape} for {len(points)} points, not one value each.")
-        bad = np.flatnonzero(np.isnan(values))
-        if len(bad):
-            raise ContractBroken(
-                f"value() is NaN at {points[bad[0]].tolist()} ({len(bad)} of {len(points)} points).",
-                "Find where the field loses its numbers; the harness asks everywhere in the scene's box.",
-            )
-        depth[start : start + _CHUNK] = np.clip(sign * (values - level), -_GREATEST, _GREATEST)
-    return depth
-
-
-def _refine(coarse: Grid, depth: Callable[[NDArray[np.int64]], Grid], widen: bool) -> Grid:
-    """The grid at twice the resolution: evaluated in cells that the surface crosses and, if `widen`, beside them.
-
-    Elsewhere a point takes the value of a neighbour, of which only the sign is of use. A crossed cell of the fine grid
-    may have such a corner where the surface leaves the cells it was known to cross; it is followed until none has.
-    """
-    fine = coarse
-    for axis in range(3):
-        fine = np.repeat(fine, 2, axis)
-    fine = fine[:-1, :-1, :-1]
-    known = np.zeros(fine.shape, np.bool_)
-    known[::2, ::2, ::2] = True
-    crossed = _crossed(coarse > 0)
-    if widen:
-        from scipy.ndimage import binary_dilation
-
-        crossed = binary_dilation(crossed, np.ones((3, 3, 3), np.bool_))
-    wanted = _points_of(np.argwhere(crossed) * 2, 3, known)
-    while len(wanted):
-        fine[tuple(wanted.T)] = depth(wanted)
-        known[tuple(wanted.T)] = True
-        wanted = _points_of(np.argwhere(_crossed(fine > 0)), 2, known)
-    return fine
-
-
-def _crossed(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The cells of a grid of points that have corners of both sorts."""
-    some, every = inside, inside
-    for axis in range(3):
-        lower, upper = (tuple(part if a == axis else slice(None) for a in range(3)) for part in _ENDS)
-        some = some[lower] | some[upper]
-        every = every[lower] & every[upper]
-    return some & ~every
-
-
-_ENDS = (slice(None, -1), slice(1, None))
-
-
-def _points_of(first: NDArray[np.int64], width: int, known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The points (C,3), not yet known, of blocks of width^3 points that start at `first` (B,3)."""
-    wanted = np.zeros(known.shape, np.bool_)
-    for offset in np.ndindex(width, width, width):
-        wanted[tuple((first + offset).T)] = True
-    return np.argwhere(wanted & ~known)
-
-
-def _march(grid: Grid, low: NDArray[np.float64], high: NDArray[np.float64], cell: float) -> Mesh:
-    if not (grid > 0).any():
-        return _empty()
-    from skimage.measure import marching_cubes
-
-    behind = -_OUTSIDE * max(float(grid.max()), -float(grid.min()))
-    padded = np.pad(grid, 1, constant_values=behind)
-    vertices, faces, _, _ = marching_cubes(padded, 0.0, gradient_direction="ascent")  # type: ignore[no-untyped-call]
-    return Mesh(np.clip(low + (vertices.astype(np.float64) - 1) * cell, low, high), faces)
-
-
-def _empty() -> Mesh:
-    return Mesh(np.empty((0, 3), np.float64), np.empty((0, 3), np.int64))

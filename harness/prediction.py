@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nfbench.harness.errors import ContractBroken
-from nfbench.harness.extraction import mesh_of
+from nfbench.harness.extraction import surface_of
 from nfbench.harness.image import quantise
 from nfbench.harness.meshfile import write_ply
 from nfbench.harness.method import Meshed, Renders, Valued
@@ -50,8 +50,10 @@ def predict(
     protocol: Protocol,
     folder: Path,
     progress: Callable[[float], None] = lambda fraction: None,
-) -> None:
+) -> dict[str, float]:
     """Write NAME.png for every measured view and mesh.ply for the surface, as far as protocol and field go.
+
+    Gives what a reader of the scores should know of how the surface was extracted, plain numbers by name.
 
     Raises:
         ContractBroken: the field gives a wrong shape, type or NaN; it names the view.
@@ -64,7 +66,10 @@ def predict(
             write_png(folder / f"{name}.png", rendered(field, views, index))
             progress((index + 1) / len(views))
     if "surface" in wanted and protocol.surface is not None and isinstance(field, Valued | Meshed):
-        write_ply(folder / MESH, mesh_of(field, scene.box, protocol.surface))
+        found = surface_of(field, scene.box, protocol.surface)
+        write_ply(folder / MESH, found.mesh)
+        return found.facts()
+    return {}
 
 
 def rendered(field: Renders, views: Views, index: int) -> Image:

@@ -6,7 +6,7 @@ import trimesh
 from skimage.measure import marching_cubes
 
 from nfbench.harness.errors import ContractBroken, NfbenchError, Unsupported
-from nfbench.harness.extraction import extract, mesh_of
+from nfbench.harness.extraction import Extracted, extract, extracted, mesh_of, surface_of
 from nfbench.harness.protocol import Levels
 from nfbench.harness.scene import Mesh
 
@@ -139,6 +139,31 @@ def test_extract_follows_the_surface_out_of_coarse_cells():
     assert mesh.vertices.shape == dense(needle, 128).shape
 
 
+@pytest.mark.parametrize("value", [sphere, torus, two_balls])
+def test_extraction_at_256_asks_a_thirty_fifth_of_the_dense_grid(value):
+    found = extracted(value, BOX, 256, 0.0, inside_above=False)
+    assert 0 < found.evaluations <= 257**3 / 35
+    assert found.facts()["extraction_evaluations"] == found.evaluations
+
+
+def test_extracted_counts_what_was_asked():
+    asked = 0
+
+    def counted(xyz):
+        nonlocal asked
+        asked += len(xyz)
+        return sphere(xyz)
+
+    assert extracted(counted, BOX, 100, 0.0, inside_above=False).evaluations == asked
+
+
+def test_a_surface_that_fills_the_box_is_refused(monkeypatch):
+    monkeypatch.setattr("nfbench.harness.sparse_grid._MOST", 500)
+    extract(lambda xyz: sphere(xyz, 0.05), BOX, 128, 0.0, inside_above=False)
+    with pytest.raises(NfbenchError, match="blocks of 8"):
+        extract(gyroid, BOX, 128, 0.0, inside_above=False)
+
+
 def test_extract_names_the_first_nan():
     def broken(xyz):
         return np.where((xyz > 0.5).all(1), np.nan, 1.0)
@@ -182,6 +207,8 @@ def test_mesh_of_cuts_each_kind_at_its_level(kind):
 def test_mesh_of_takes_a_mesh():
     mesh = cube()
     assert mesh_of(SimpleNamespace(mesh=lambda: mesh), BOX, SECTION) is mesh
+    assert surface_of(SimpleNamespace(mesh=lambda: mesh), BOX, SECTION).facts() == {}
+    assert Extracted(mesh).probes.bound() == 0
 
 
 def test_mesh_of_refuses():
