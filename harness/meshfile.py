@@ -14,6 +14,7 @@ from nfbench.harness.objfile import read_obj
 from nfbench.harness.plyfile import read_header, read_ply
 from nfbench.harness.scene import Mesh
 from nfbench.harness.scenefile import read_scene
+from nfbench.harness.wholefile import read_whole
 
 FORMATS = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
 """Those that are always read; `read_mesh` takes others where trimesh has what it needs for them."""
@@ -128,8 +129,7 @@ def _start(path: Path) -> bytes:
     if path.is_dir():
         raise DataMissing(f"{path} is a folder, not a mesh.", "Name the file in it.")
     try:
-        with path.open("rb") as file:
-            start = file.read(_START)
+        start = read_whole(path, _START)
     except FileNotFoundError as error:
         raise DataMissing(f"There is no mesh {path}.", "Check the path.") from error
     except OSError as error:

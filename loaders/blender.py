@@ -26,6 +26,7 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.png import check_header, read_png, write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
+from nfbench.harness.wholefile import read_whole
 
 given = ("views",)
 
@@ -132,7 +133,7 @@ def _read_split(folder: Path, split: str, skip: int = 1) -> Views:
 
 def _load_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = json.loads(read_whole(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise DataMissing(
             f"There is no {path}.", "A scene needs transforms_train.json and transforms_test.json; download it again."

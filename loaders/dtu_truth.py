@@ -22,6 +22,7 @@ from nfbench.harness.scene import Given, Points, Scene, Views
 given: tuple[str, ...] = ()
 
 _CLOUD = re.compile(r"stl(\d{3})_total\.ply")
+_FARTHEST = 1e9  # mm
 _ROOM = np.float32(1.0)  # mm around the scan
 _MOST = 1 << 30  # voxels in a mask; those of DTU have some ten million
 
@@ -86,8 +87,13 @@ def read_dtu_truth(root: Path, scan: int) -> tuple[Points, ObservedVolume]:
     plane = _read_mat(plane_file, ("P",))["P"]
     mask, box, cell = observed["ObsMask"], observed["BB"], observed["Res"]
     if cell.size != 1 or plane.size != 4:
-        raise DataCorrupt(f"Scan {scan}: Res has shape {cell.shape} and P {plane.shape}, not 1 and 4 numbers.")
+        raise DataCorrupt(
+            f"{plane_file.parent}, scan {scan}: Res has shape {cell.shape} and P {plane.shape}, not 1 and 4 numbers.",
+            "Fetch its files again.",
+        )
     try:
+        if not (np.abs(box.astype(np.float64)) < _FARTHEST).all():  # NaN is not
+            raise DataCorrupt(f"BB is {box.tolist()}.")
         # the box through float32, as the evaluation code that all use rounds it
         volume = ObservedVolume(mask != 0, box.astype(np.float32), float(cell.item()), plane.reshape(4))
     except DataCorrupt as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import io
 import json
 import os
 import threading
@@ -18,9 +19,11 @@ from typing import Any
 from isal import igzip, isal_zlib
 
 from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.wholefile import read_whole
 
 MOST = 1 << 31  # bytes of JSON; the largest annotations of CO3D v2 have some hundred million
 
+_PART = 1 << 20  # bytes that are read at a time
 _AGAIN = "Download the file again."
 _SPACE = " \t\r\n"
 
@@ -110,11 +113,14 @@ def _zipped(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        with igzip.IGzipFile(path, "rb") if _zipped(path) else path.open("rb") as file:  # type: ignore[no-untyped-call]
-            data = file.read(MOST + 1)
-        if len(data) > MOST:
-            raise DataCorrupt(f"{path} holds more than {MOST} bytes.", _AGAIN)
-        return bytes(data).decode("utf-8-sig")
+        stored = io.BytesIO(read_whole(path, MOST + 1))
+        with igzip.IGzipFile(fileobj=stored) if _zipped(path) else stored as file:  # type: ignore[no-untyped-call]
+            data = bytearray()
+            while part := file.read(_PART):  # asked for at once, room would be made for `MOST`
+                data += part
+                if len(data) > MOST:
+                    raise DataCorrupt(f"{path} holds more than {MOST} bytes.", _AGAIN)
+        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise DataMissing(f"There is no {path}.", "Download the dataset again.") from None
     except UnicodeDecodeError as error:

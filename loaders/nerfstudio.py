@@ -32,6 +32,7 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.png import write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
+from nfbench.harness.wholefile import read_whole
 from nfbench.loaders import photographs
 from nfbench.loaders.colmap import box_around
 from nfbench.loaders.nerfstudio_frame import LENS, RATIONAL, intrinsics, lens, matrix, near_far, number, own
@@ -120,7 +121,7 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
 def _load(folder: Path) -> dict[str, Any]:
     path = folder / _FILE
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = json.loads(read_whole(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise DataMissing(f"There is no {path}.", "ns-process-data makes it of photographs.") from None
     except OSError as error:
@@ -292,9 +293,10 @@ def _read_depth(path: Path, cameras: Cameras, index: int, scale: float) -> NDArr
         raise DataCorrupt(
             f"{path}: {stored.dtype} {stored.shape}, not a depth a pixel of {width}x{height}.", "Write it again."
         )
-    along_axis = np.asarray(stored, np.float64).reshape(height, width) * scale
-    along_axis = np.where(along_axis > 0, along_axis, np.inf)
-    return (along_axis / _cosine(cameras, index)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too far for a float32 was not measured
+        along_axis = np.asarray(stored, np.float64).reshape(height, width) * scale
+        along_axis = np.where(along_axis > 0, along_axis, np.inf)
+        return (along_axis / _cosine(cameras, index)).astype(np.float32)
 
 
 def _cosine(cameras: Cameras, index: int) -> NDArray[np.float64]:

@@ -32,11 +32,12 @@ from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Points, Scene, Views
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered, world_arrays
 from nfbench.loaders.exr import exr_size, read_exr
+from nfbench.loaders.listfile import line_list
 from nfbench.loaders.namedimages import beside, images_in
 from nfbench.loaders.npzfile import Array, names, read_npz, shaped, write_npz
 from nfbench.loaders.pngkinds import colour_size, mask_size, read_colour, read_mask, write_grey
 from nfbench.loaders.viewpoint import ray_lengths
-from nfbench.loaders.viewsets import line_list, one_of_each
+from nfbench.loaders.viewsets import one_of_each
 
 given = ("views",)
 

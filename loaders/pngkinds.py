@@ -6,6 +6,7 @@ Each is told by its header first, so that a folder is checked without decoding.
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def _pillow(path: Path, header: Header) -> NDArray[Any]:
     from PIL.PngImagePlugin import PngImageFile
 
     try:
-        with path.open("rb") as file, PngImageFile(file) as image:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file, PngImageFile(file) as image:
             pixels = np.asarray(image)
     except _DAMAGE as error:
         raise DataCorrupt(f"{path}: damaged pixels ({error}).", _AGAIN) from None

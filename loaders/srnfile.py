@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness.errors import DataCorrupt
-from nfbench.loaders.viewsets import read_text
+from nfbench.loaders.listfile import read_text
 
 _LARGEST = float(np.finfo(np.float32).max)
 
