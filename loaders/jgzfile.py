@@ -113,7 +113,7 @@ def _zipped(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        stored = io.BytesIO(read_whole(path, MOST + 1))
+        stored = io.BytesIO(read_whole(path))
         with igzip.IGzipFile(fileobj=stored) if _zipped(path) else stored as file:  # type: ignore[no-untyped-call]
             data = bytearray()
             while part := file.read(_PART):  # asked for at once, room would be made for `MOST`
