@@ -27,6 +27,7 @@ from nfbench.harness.png import check_header, read_png, write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
 from nfbench.harness.wholefile import read_whole
+from nfbench.loaders.viewsets import refuse_lenses
 
 given = ("views",)
 
@@ -88,6 +89,7 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
         NfbenchError: the folder holds a scene already.
         Unsupported: a split that is empty, or whose cameras differ in intrinsics, or have skew.
     """
+    refuse_lenses(folder, splits)
     if not {"train", "test"} <= set(splits) <= set(SPLITS):
         raise ContractBroken(f"{folder}: the splits are {', '.join(splits)}.", "Give train and test, and val or not.")
     if any(_json_path(folder, split).exists() for split in SPLITS):

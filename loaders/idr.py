@@ -43,6 +43,7 @@ from nfbench.loaders.imagefolder import (
     refuse_scene,
 )
 from nfbench.loaders.matrices import read_matrices
+from nfbench.loaders.viewsets import refuse_lenses
 
 Matrix = NDArray[np.float64]
 
@@ -131,6 +132,7 @@ def write(folder: Path, splits: Mapping[str, Views], frame: Matrix | None = None
         NfbenchError: the folder holds a scene already.
         Unsupported: no views, images of several sizes, or a frame that turns.
     """
+    refuse_lenses(folder, splits)
     only_split(folder, splits)
     refuse_scene(folder, *CAMERAS, "image", "mask")
     views = splits["train"]

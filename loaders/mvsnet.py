@@ -29,6 +29,7 @@ from nfbench.harness.scene import Given, Scene, Views
 from nfbench.loaders.imagefolder import check_intrinsics, image_files, image_sizes, only_split, refuse_scene
 from nfbench.loaders.numbers import check_last_row, numbers, read_words, text_of, whole
 from nfbench.loaders.pfm import pfm_size, read_pfm, write_pfm
+from nfbench.loaders.viewsets import refuse_lenses
 
 Float = NDArray[np.float64]
 
@@ -118,6 +119,7 @@ def write(folder: Path, splits: Mapping[str, Views], box: NDArray[np.floating] |
         NfbenchError: the folder holds a scene already.
         Unsupported: no views, cameras without near and far and no box, or a box that a camera is in.
     """
+    refuse_lenses(folder, splits)
     only_split(folder, splits)
     refuse_scene(folder, *IMAGES, "cams", DEPTH)
     views = splits["train"]

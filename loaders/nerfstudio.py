@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from nfbench.harness.camera import Cameras, check_poses, from_opengl, local_rays, pixel_grid
 from nfbench.harness.cloudfile import read_cloud
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
+from nfbench.harness.meshfile import write_ply
 from nfbench.harness.png import write_png
 from nfbench.harness.record import write_text
-from nfbench.harness.scene import Given, Scene, Views
+from nfbench.harness.scene import Given, Mesh, Points, Scene, Views
 from nfbench.harness.wholefile import read_whole
 from nfbench.loaders import photographs
 from nfbench.loaders.colmap import box_around
@@ -42,6 +43,7 @@ given = ("views",)
 SPLITS = ("train", "val", "test")
 
 _FILE = "transforms.json"
+_CLOUD = "sparse_pc.ply"  # as ns-process-data calls it
 _TRAIN = 0.9  # train_split_fraction of nerfstudio's NerfstudioDataParserConfig
 _MILLIMETRES = 1e-3  # depth_unit_scale_factor, likewise
 
@@ -84,11 +86,16 @@ def splits(folder: Path, factor: int = 1) -> dict[str, Views]:
     return _splits(folder, _load(folder), factor)
 
 
-def write(folder: Path, splits: Mapping[str, Views]) -> None:
+def write(folder: Path, splits: Mapping[str, Views], cloud: Points | None = None) -> None:
     """Write `train` and `test`, `val` or both: reading them gives the same cameras, names, pixels, masks and depths.
 
     nerfstudio itself reads what is written but for lenses with k4, k5 or k6, of the camera model FULL_OPENCV, and takes
     depths with `--depth-unit-scale-factor 1`. Masks and depths are written where all splits have them.
+
+    Args:
+        folder: a new folder.
+        splits: `train`, and `test`, `val` or both.
+        cloud: the sparse points, written to sparse_pc.ply in double precision; without normals.
 
     Raises:
         ContractBroken: other splits than these, or a name that cannot be a file's.
@@ -113,8 +120,11 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
         data[f"{split}_filenames"] = [frame["file_path"] for frame in written]
         frames += written
     data["frames"] = frames
+    data |= {} if cloud is None else {"ply_file_path": _CLOUD}
     for split, views in splits.items():
         _write_files(folder, split, views, masks, depths)
+    if cloud is not None:
+        write_ply(folder / _CLOUD, Mesh(cloud.xyz.astype(np.float64), np.empty((0, 3), np.int64)))
     write_text(folder / _FILE, json.dumps(data, indent=1) + "\n")
 
 

@@ -242,7 +242,7 @@ def _views(folder: Path, convention: Convention | None) -> tuple[Views, float, C
 
 
 def _axes(folder: Path, found: Evidence) -> Convention:
-    """The convention that silhouettes speak for, with a warning where it is not SRN's; an error where they do not tell."""
+    """The convention that silhouettes speak for, with a warning where it is not SRN's, or an error."""
     if found.convention is None:
         raise NfbenchError(
             f"{folder}: the convention of its poses is unclear; silhouettes agree to {found.opencv:.0%} as OpenCV,"

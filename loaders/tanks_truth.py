@@ -54,7 +54,12 @@ def read(folder: Path) -> Scene:
     """The scene in the coordinates of the dataset's camera poses, its frame the alignment with the scan in metres."""
     points, crop, alignment, tolerance = read_tanks_truth(folder)
     back = np.linalg.inv(alignment)
-    xyz = (points.xyz @ back[:3, :3].T + back[:3, 3]).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found to be infinite
+        xyz = (points.xyz @ back[:3, :3].T + back[:3, 3]).astype(np.float32)
+    if not np.isfinite(xyz).all():
+        raise DataCorrupt(
+            f"{folder}: its scan, moved by the inverse of its alignment, is not finite.", "Fetch it again."
+        )
     low, high = xyz.min(0), xyz.max(0)
     room = max(_ROOM * float((high - low).max()), _LEAST)
     box = np.stack([low - room, high + room])

@@ -1,4 +1,4 @@
-"""Views gathered from several splits."""
+"""What writers of views share: views gathered from several splits, and lenses that a format does not know."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras
-from nfbench.harness.errors import ContractBroken
+from nfbench.harness.errors import ContractBroken, Unsupported
 from nfbench.harness.scene import Views
+
+
+def refuse_lenses(folder: Path, splits: Mapping[str, Views]) -> None:
+    """Raise Unsupported where a view has a lens that distorts: for formats that have pinholes alone."""
+    for views in splits.values():
+        for index, name in enumerate(views.names):
+            if views.cameras.lens(index) is not None:
+                raise Unsupported(
+                    f"{folder}: the camera of view {name!r} has a lens that distorts; the format has pinholes alone.",
+                    "Undistort the images first, or write colmap or nerfstudio.",
+                )
 
 
 def one_of_each(folder: Path, splits: Mapping[str, Views]) -> Views:
@@ -18,7 +29,9 @@ def one_of_each(folder: Path, splits: Mapping[str, Views]) -> Views:
 
     Raises:
         ContractBroken: no views, two views of one name that differ in their cameras, or masks in some splits only.
+        Unsupported: lenses that distort.
     """
+    refuse_lenses(folder, splits)
     found: dict[str, tuple[Views, int]] = {}
     for views in splits.values():
         for index, name in enumerate(views.names):

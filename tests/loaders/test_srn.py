@@ -515,6 +515,14 @@ def test_the_real_car_with_opengl_poses(real_data):
         assert srn._foreground(views.image(i))[int(xy[0, 1]), int(xy[0, 0])]
 
 
+def counted(whole, what, looks):
+    def call(*arguments):
+        looks[what] += 1
+        return whole(*arguments)
+
+    return call
+
+
 @pytest.mark.parametrize("said", [True, False])
 def test_one_look_at_the_files_opens_a_scene_with_all_that_is_known_of_it(tmp_path, monkeypatch, said):
     folder = tmp_path / "a"
@@ -524,12 +532,7 @@ def test_one_look_at_the_files_opens_a_scene_with_all_that_is_known_of_it(tmp_pa
     wanted = srn.read(folder), srn.splits(folder), srn.notes(folder)
     looks = {"read_poses": 0, "agreement": 0}
     for what in looks:
-
-        def counted(*arguments, whole=getattr(srn, what), what=what):
-            looks[what] += 1
-            return whole(*arguments)
-
-        monkeypatch.setattr(srn, what, counted)
+        monkeypatch.setattr(srn, what, counted(getattr(srn, what), what, looks))
     found = opened(folder, srn)
     assert looks == {"read_poses": 1, "agreement": 0 if said else 2}  # one for each convention
     assert found[2] == wanted[2]
