@@ -23,6 +23,7 @@ CLOUDS = (".npy", ".xyz")
 
 _FAR = 1e18  # the square of a distance twice as long is still a float32
 _START = 1 << 16  # bytes looked at before a file is parsed
+_DIGITS = 18  # of a count; Python converts no more than some thousand
 _NEEDS = {".3mf": "lxml", ".xaml": "lxml", ".3dxml": "lxml", ".dae": "pycollada", ".zae": "pycollada"}
 _MARKS = {
     b"\xff\xd8\xff": "a JPEG image",
@@ -183,6 +184,8 @@ def _off_counts(path: Path, start: bytes) -> tuple[bytes, int, int]:
         raise DataCorrupt(f"{path} is not an OFF file: it does not start with OFF or COFF.", "Check its name.")
     if len(words) < 3 or not (words[1].isdigit() and words[2].isdigit()):
         raise DataCorrupt(f"{path}: the OFF header has no counts.", "Write it again.")
+    if max(len(words[1]), len(words[2])) > _DIGITS:
+        raise DataCorrupt(f"{path}: the OFF header declares counts of more than {_DIGITS} digits.", "Write it again.")
     return words[0], int(words[1]), int(words[2])
 
 

@@ -213,7 +213,7 @@ def test_a_format_without_lists_gets_all_shapes_and_says_so(tmp_path, told):
     deepsdf.write(tmp_path / "source", [shape("03001627-a", 0)], "train")
     deepsdf.write(tmp_path / "source", [shape("03001627-b", 1)], "test")
     convert(tmp_path / "source", tmp_path / "copy", "clouds", watcher=told.watcher)
-    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["03001627-a.ply", "03001627-b.ply"]
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["03001627-a.npy", "03001627-b.npy"]
     assert "the list of shapes to learn from is lost" in told.losses("clouds")
     assert "samples of space are lost" in told.losses("clouds")
 
