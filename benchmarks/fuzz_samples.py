@@ -77,14 +77,14 @@ class Subject:
     only: tuple[str, ...] = ()
 
 
-def ball_views(side: int = SIDE) -> Views:
-    """Five views of a ball, the first of which is for testing: RGBA, with masks, depths, near and far."""
-    eyes = np.random.default_rng(0).normal(size=(5, 3))
+def ball_views(side: int = SIDE, count: int = 5) -> Views:
+    """Views of a ball: RGBA, with masks, depths, near and far."""
+    eyes = np.random.default_rng(0).normal(size=(count, 3))
     eyes = 1.5 * eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
     K = np.array([[1.25 * side, 0, side / 2], [0, 1.25 * side, side / 2], [0, 0, 1]], np.float32)
     c2w = np.stack([look_at(eye, (0, 0, 0)) for eye in eyes])
-    near_far = np.tile(np.array([[0.8, 2.2]], np.float32), (5, 1))
-    cameras = Cameras(c2w, np.tile(K, (5, 1, 1)), np.full((5, 2), side, np.int32), near_far)
+    near_far = np.tile(np.array([[0.8, 2.2]], np.float32), (count, 1))
+    cameras = Cameras(c2w, np.tile(K, (count, 1, 1)), np.full((count, 2), side, np.int32), near_far)
 
     def depth(index: int) -> NDArray[np.float32]:
         origins, directions = (array.astype(np.float64) for array in rays(cameras, index))
@@ -98,7 +98,7 @@ def ball_views(side: int = SIDE) -> Views:
         shade = np.where(hit, 40 + 30 * index, 255).astype(np.uint8)
         return np.stack([shade, shade // 2 + 127 * ~hit, shade, 255 * hit.astype(np.uint8)], -1).astype(np.uint8)
 
-    names = tuple(f"{i:06d}" for i in range(5))
+    names = tuple(f"{i:06d}" for i in range(count))
     return Views(cameras, names, image, lambda i: np.isfinite(depth(i)), depth)
 
 
@@ -114,13 +114,14 @@ def shape(solid: bool) -> Scene:
 
 def of_views(name: str, module: ModuleType, place: str = "scene", **more: Any) -> Subject:  # noqa: ANN401
     """A reader of views; `place` is where in the sample's folder the scene is."""
-    whole = ball_views()
+    count = 3 if module in (nmr, texture_fields, co3d) else 5  # whose files are many a view
+    whole = ball_views(count=count)
     if module in (idr, mvsnet, tanks):
         parts = {"train": whole}
     else:
-        parts = {"train": whole.subset([1, 2, 3, 4]), "test": whole.subset([0])}
+        parts = {"train": whole.subset(list(range(1, count))), "test": whole.subset([0])}
     if module is co3d:  # its images are named by nothing else, and val is a part too
-        parts = {"train": whole.subset([1, 2]), "test": whole.subset([0, 3]), "val": whole.subset([4])}
+        parts = {"train": whole.subset([1]), "test": whole.subset([0]), "val": whole.subset([2])}
 
     def make(folder: Path) -> None:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ def _beside(module: ModuleType, folder: Path) -> None:
     if module in (nmr, texture_fields):
         place = folder / "depth" if module is nmr else folder / "visualize" / "depth"
         place.mkdir(exist_ok=True)
-        for i in range(5):
+        for i in range(3):
             name = f"{i + 1:08d}" if module is nmr else f"{i:06d}"
             (place / f"{name}.exr").write_bytes(exr_bytes(np.full((SIDE, SIDE), 1.5, np.float32), packed=i % 2 == 0))
     if module is nmr:

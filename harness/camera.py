@@ -162,7 +162,8 @@ def from_opengl(c2w: ArrayLike) -> Float:
     """(N,3,4) float32 poses in OpenCV axes from (N,3|4,4) poses in OpenGL axes (x right, y up, z backward)."""
     poses = np.asarray(c2w, np.float64)[:, :3, :4].copy()
     poses[:, :, 1:3] *= -1
-    return poses.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found to be no pose
+        return poses.astype(np.float32)
 
 
 def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Float:

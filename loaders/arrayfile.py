@@ -86,6 +86,8 @@ def read_arrays(path: Path, wanted: Iterable[str] | None = None, most: int | Non
 
 def names_in(path: Path) -> tuple[str, ...]:
     """The names of the arrays in an NPZ file; none where it is no such file. Nothing but its directory is read."""
+    if not path.is_file():  # a pipe would be waited for
+        return ()
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(name.removesuffix(".npy") for name in archive.namelist())
@@ -199,7 +201,8 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: 
     """The bytes of one member, which claims no more of them than it can hold."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise Unsupported(f"{path}: {entry.filename} is compressed in another way than NumPy does.", "Save it again.")
-    if entry.file_size > min(most, _DEFLATE * entry.compress_size + _SMALL):
+    stored = min(entry.compress_size, path.stat().st_size)
+    if stored < entry.compress_size or entry.file_size > min(most, _DEFLATE * stored + _SMALL):
         raise DataCorrupt(f"{path}: {entry.filename} declares {entry.file_size} bytes.", _AGAIN)
     return archive.read(entry)
 

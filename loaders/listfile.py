@@ -71,7 +71,7 @@ def check_name(name: str, path: Path) -> None:
     """
     parts = PurePosixPath(name.replace("\\", "/"))
     strange = ":" in name or not name.isprintable()  # a colon names a drive on Windows
-    too_long = any(len(part.encode()) > _LONGEST for part in parts.parts)
+    too_long = any(len(part.encode(errors="replace")) > _LONGEST for part in parts.parts)
     if strange or too_long or not parts.parts or parts.is_absolute() or ".." in parts.parts:
         raise DataCorrupt(f"{path} names {name!r}, which is no place in the dataset.", "Name folders below its own.")
 

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import warnings
 import zipfile
@@ -315,3 +316,18 @@ def test_shapes():
         arrayfile.shaped("f: x", bad, (4, 3))
     with pytest.raises(DataCorrupt, match="row 0"):
         arrayfile.shaped("f: x", np.array(np.nan), ())
+
+
+def test_a_pipe_has_no_names_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    assert names_in(tmp_path / "a.npz") == ()
+
+
+def test_a_member_that_declares_to_be_stored_in_more_than_the_file(packed):
+    """As in a damaged directory: room would be made for what is to be read."""
+    archive(packed, "x.npy", npy((2,)))
+    whole = packed.read_bytes()
+    at = whole.rindex(b"PK\x01\x02") + 20
+    packed.write_bytes(whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :])
+    with pytest.raises(DataCorrupt, match=r"x\.npy declares"):
+        arrayfile.read_arrays(packed)

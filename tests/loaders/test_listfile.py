@@ -37,7 +37,9 @@ def test_a_list_beyond_all_sizes_is_not_read(tmp_path, monkeypatch):
         read_list(tmp_path / "x.lst")
 
 
-@pytest.mark.parametrize("name", ["..", "../x", "a/../../x", "/etc", "a\\..\\b", "c:x", "", ".", "a\0b", "a" * 256])
+@pytest.mark.parametrize(
+    "name", ["..", "../x", "a/../../x", "/etc", "a\\..\\b", "c:x", "", ".", "a\0b", "a" * 256, "\ud800"]
+)
 def test_names_that_lead_out_are_refused(tmp_path, name):
     with pytest.raises(DataCorrupt, match="no place in the dataset"):
         check_name(name, tmp_path / "x.lst")
