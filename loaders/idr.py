@@ -16,8 +16,6 @@ intrinsics), so that the matrices, not the names, tell the formats apart.
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from nfbench.harness.image import flattened
 from nfbench.harness.imagefile import read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import WHITE, Given, Scene, Views
+from nfbench.loaders.arrayfile import write_npz
 from nfbench.loaders.imagefolder import (
     check_intrinsics,
     check_names,
@@ -269,8 +268,4 @@ def _write_cameras(path: Path, cameras: Cameras, frame: Matrix) -> None:
         world[:3, :3] = K @ rotation
         world[:3, 3] = -world[:3, :3] @ (scale * centre + move)
         arrays |= {f"world_mat_{i}": world, f"scale_mat_{i}": frame}
-    packed = io.BytesIO()
-    np.savez(packed, allow_pickle=False, **arrays)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(packed.getvalue())
-    partial.replace(path)
+    write_npz(path, arrays)

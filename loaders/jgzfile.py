@@ -10,14 +10,13 @@ import functools
 import gzip
 import io
 import json
-import os
-import threading
 import zlib
 from pathlib import Path
 from typing import Any
 
 from isal import igzip, isal_zlib
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import DataCorrupt, DataMissing
 from nfbench.harness.wholefile import read_whole
 
@@ -45,13 +44,8 @@ def write_json(path: Path, data: Any) -> None:  # noqa: ANN401  # whatever JSON 
     """Write `data` as `read_json` reads it, whole or not at all; the folder is made when it is not there."""
     text = json.dumps(data).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(gzip.compress(text, mtime=0) if _zipped(path) else text)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def records(path: Path, key: str, value: str) -> list[dict[str, Any]]:
