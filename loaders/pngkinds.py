@@ -21,8 +21,9 @@ from nfbench.harness.png import MAX_PIXELS, Header, Image, read_header, read_png
 GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # PNG specification, table 11.1
 HALF = 128  # from this on a pixel of a soft mask is foreground
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
 _MASKS = {(1, GREY), (8, GREY), (16, GREY), (8, GREY_ALPHA), (8, RGB), (8, RGBA), (16, RGB), (16, RGBA)}
+_DEFLATE = 1032  # the most that deflate can compress by
 _AGAIN = "Download or copy the file again."
 
 
@@ -105,6 +106,11 @@ def _header(path: Path) -> Header:
     header = read_header(path)
     if header.width < 1 or header.height < 1 or header.width * header.height > MAX_PIXELS:
         raise DataCorrupt(f"{path}: {header.width}x{header.height} pixels.", f"Images have 1 to {MAX_PIXELS} pixels.")
+    least = header.width * header.height * header.depth * header.channels // 8
+    if (
+        least > _DEFLATE * path.stat().st_size
+    ):  # no such file holds as many: room would be made, and filled, for nothing
+        raise DataCorrupt(f"{path}: {header.width}x{header.height} pixels declared, more than it can hold.", _AGAIN)
     return header
 
 
