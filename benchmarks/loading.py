@@ -83,11 +83,27 @@ def write_many(folder: Path, layout: str) -> None:
         (folder / "transforms.json").write_text(text)
 
 
+def write_srn(folder: Path) -> None:
+    """The same of SRN's layout, which has a file for each pose too."""
+    for part in ("rgb", "pose"):
+        (folder / part).mkdir(parents=True)
+    write_png(folder / "rgb" / "0.png", np.zeros((2, 2, 3), np.uint8))
+    data = (folder / "rgb" / "0.png").read_bytes()
+    for i, pose in enumerate(poses(MANY)):
+        (folder / "rgb" / f"{i}.png").write_bytes(data)
+        (folder / "pose" / f"{i}.txt").write_text(" ".join(map(str, [*pose.ravel().tolist(), 0, 0, 0, 1])))
+    (folder / "intrinsics.txt").write_text("2.05 1 1 0.\n0. 0. 0.\n1.\n2 2\n")
+    (folder / "convention.txt").write_text("opencv\n")
+
+
 def opening(folder: Path) -> list[Row]:
     """Seconds and memory to open a scene of many images, none decoded."""
     rows = []
-    for layout in ("blender", "nerfstudio"):
-        write_many(folder / layout, layout)
+    for layout in ("blender", "nerfstudio", "srn"):
+        if layout == "srn":
+            write_srn(folder / layout)
+        else:
+            write_many(folder / layout, layout)
         command = [sys.executable, "-c", OPEN.format(layout), str(folder / layout)]
         runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(TURNS)]
         wall, cpu, memory, views = np.array([run.split() for run in runs], float).min(0)

@@ -61,18 +61,22 @@ class Cameras:
             object.__setattr__(self, "fisheye", fisheye)
             shapes |= {"distortion": (n, 8), "fisheye": (n,)}
         elif self.fisheye is not None:
-            raise DataCorrupt("Cameras.fisheye is given without Cameras.distortion.")
+            raise DataCorrupt("Cameras.fisheye is given without Cameras.distortion.", "Give both, or neither.")
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
-                raise DataCorrupt(f"Cameras.{name} has shape {getattr(self, name).shape}, not {shape}.")
+                raise DataCorrupt(
+                    f"Cameras.{name} has shape {getattr(self, name).shape}, not {shape}.", "Mend its shape."
+                )
         check_poses(self.c2w, [f"camera {i}" for i in range(n)])
         if self.near_far is not None and not (np.diff(self.near_far) > 0).all():
             index = int(np.flatnonzero(~(np.diff(self.near_far)[:, 0] > 0))[0])
-            raise DataCorrupt(f"camera {index}: near and far are {self.near_far[index].tolist()}, not near < far.")
+            found = self.near_far[index].tolist()
+            raise DataCorrupt(f"camera {index}: near and far are {found}, not near < far.", "Mend or drop this view.")
         focal = self.K[:, [0, 1], [0, 1]]
         bad = np.flatnonzero(~np.isfinite(self.K).all((1, 2)) | (focal == 0).any(1) | (self.size < 1).any(1))
         if len(bad):
-            raise DataCorrupt(f"camera {bad[0]} has no usable intrinsics: K {self.K[bad[0]].tolist()}.")
+            what = f"camera {bad[0]} has no usable intrinsics: K {self.K[bad[0]].tolist()}."
+            raise DataCorrupt(what, "Mend or drop this view.")
         _check_lenses(self)
 
     def __len__(self) -> int:
@@ -158,7 +162,8 @@ def from_opengl(c2w: ArrayLike) -> Float:
     """(N,3,4) float32 poses in OpenCV axes from (N,3|4,4) poses in OpenGL axes (x right, y up, z backward)."""
     poses = np.asarray(c2w, np.float64)[:, :3, :4].copy()
     poses[:, :, 1:3] *= -1
-    return poses.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found to be no pose
+        return poses.astype(np.float32)
 
 
 def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Float:

@@ -28,7 +28,8 @@ class Loader(Protocol):
     dataset's folder holds, and `name(path) -> str`, what the dataset calls such a scene; the other functions then take
     what `scenes` gives. A dataset that names scenes to learn from has `training(path) -> list[Path]`, and
     `read_training(path)` where these give more than others. `notes(path) -> list[str]` says what more there is to know
-    of a scene. A format whose scenes can give one of several inputs has `inputs: tuple[str, ...]`, their kinds, and
+    of a scene. `opened(path)` gives what `read`, `splits` and `notes` do, as a tuple, where one look at the files tells
+    all three. A format whose scenes can give one of several inputs has `inputs: tuple[str, ...]`, their kinds, and
     `read(path, giving=KIND)`, likewise `read_training`: a scene that gives that kind at least, in place of `given`. A
     format that can be written has `write(folder, splits)` where it gives views, else
     `write(folder, scenes)`.
@@ -160,6 +161,15 @@ def readable(task: Task) -> tuple[Task, dict[str, str]]:
     if not test:
         raise DataCorrupt(f"No scene of {task.name} opens: {next(iter(wrong.values()), 'there is none')}", "Mend one.")
     return replace(task, test=test, train=train, full=tuple(task.scenes)), wrong
+
+
+def opened(folder: Path, module: Loader) -> tuple[Scene, Mapping[str, Views], list[str]]:
+    """A scene, its splits, and what its format has to say of it, the files looked at as seldom as the format can."""
+    at_once = getattr(module, "opened", None)
+    if at_once is not None:
+        found: tuple[Scene, Mapping[str, Views], list[str]] = at_once(folder)
+        return found
+    return module.read(folder), module.splits(folder), getattr(module, "notes", lambda _: [])(folder)
 
 
 def scene_name(folder: Path, module: Loader | None = None) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras, project
 from nfbench.harness.console import dumps
-from nfbench.harness.dataset import Loader, detect, loader, scene_name
+from nfbench.harness.dataset import detect, loader, opened, scene_name
 from nfbench.harness.errors import DataCorrupt, NfbenchError
 from nfbench.harness.imagefile import ENDINGS
 from nfbench.harness.mesh import sample
@@ -74,8 +74,8 @@ def inspect(path: Path, format: str | None = None, check: bool = False) -> dict[
     checked: dict[str, Any] = {**dict.fromkeys(_KINDS, 0), "scenes": []}
     for folder in folders:
         try:
-            scene, splits = module.read(folder), module.splits(folder)
-            scenes.append(_scene(module, folder, scene, splits))
+            scene, splits, notes = opened(folder, module)
+            scenes.append(_scene(scene_name(folder, module), scene, splits, notes))
             if check:
                 problems += _check(scenes[-1]["name"], scene, splits, checked)
         except NfbenchError as error:
@@ -232,11 +232,10 @@ def _astray(name: str, tally: _Tally) -> Iterator[str]:
         )
 
 
-def _scene(module: Loader, folder: Path, scene: Scene, splits: Mapping[str, Views]) -> dict[str, Any]:
-    notes = module.notes(folder) if hasattr(module, "notes") else []
+def _scene(name: str, scene: Scene, splits: Mapping[str, Views], notes: list[str]) -> dict[str, Any]:
     return {
         **({"notes": notes} if notes else {}),
-        "name": scene_name(folder, module),
+        "name": name,
         "splits": {name: _split(views) for name, views in splits.items()},
         "box": scene.box.tolist(),
         "unit": scene.unit,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import DataCorrupt, DataMissing
 
 Net = Literal["alex", "vgg", "squeeze"]
@@ -180,22 +180,14 @@ def _is_genuine(path: Path, name: str = "") -> bool:
 @functools.cache
 def _fetch(path: Path) -> str:
     """Fetch a published file to `path`; what went wrong, empty if nothing did. Tried once a process."""
-    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            urllib.request.urlopen(_ADDRESS + path.name, timeout=_SECONDS) as answer,
-            tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as file,
-        ):
-            part = Path(file.name)
-            while chunk := answer.read(1 << 20):
-                file.write(chunk)
-        if not _is_genuine(part, path.name):
-            return "the SHA-256 of what the server sent differs"
-        part.replace(path)
+        with replacing(path) as part:
+            with urllib.request.urlopen(_ADDRESS + path.name, timeout=_SECONDS) as answer, part.open("wb") as file:
+                while chunk := answer.read(1 << 20):
+                    file.write(chunk)
+            if not _is_genuine(part, path.name):
+                raise OSError("the SHA-256 of what the server sent differs")
     except (OSError, HTTPException) as error:  # URLError, time-outs and full disks are OSErrors
         return str(getattr(error, "reason", error))
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
     return ""

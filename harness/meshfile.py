@@ -14,6 +14,7 @@ from nfbench.harness.objfile import read_obj
 from nfbench.harness.plyfile import read_header, read_ply
 from nfbench.harness.scene import Mesh
 from nfbench.harness.scenefile import read_scene
+from nfbench.harness.wholefile import read_whole
 
 FORMATS = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
 """Those that are always read; `read_mesh` takes others where trimesh has what it needs for them."""
@@ -22,6 +23,7 @@ CLOUDS = (".npy", ".xyz")
 
 _FAR = 1e18  # the square of a distance twice as long is still a float32
 _START = 1 << 16  # bytes looked at before a file is parsed
+_DIGITS = 18  # of a count; Python converts no more than some thousand
 _NEEDS = {".3mf": "lxml", ".xaml": "lxml", ".3dxml": "lxml", ".dae": "pycollada", ".zae": "pycollada"}
 _MARKS = {
     b"\xff\xd8\xff": "a JPEG image",
@@ -128,8 +130,7 @@ def _start(path: Path) -> bytes:
     if path.is_dir():
         raise DataMissing(f"{path} is a folder, not a mesh.", "Name the file in it.")
     try:
-        with path.open("rb") as file:
-            start = file.read(_START)
+        start = read_whole(path, _START)
     except FileNotFoundError as error:
         raise DataMissing(f"There is no mesh {path}.", "Check the path.") from error
     except OSError as error:
@@ -183,6 +184,8 @@ def _off_counts(path: Path, start: bytes) -> tuple[bytes, int, int]:
         raise DataCorrupt(f"{path} is not an OFF file: it does not start with OFF or COFF.", "Check its name.")
     if len(words) < 3 or not (words[1].isdigit() and words[2].isdigit()):
         raise DataCorrupt(f"{path}: the OFF header has no counts.", "Write it again.")
+    if max(len(words[1]), len(words[2])) > _DIGITS:
+        raise DataCorrupt(f"{path}: the OFF header declares counts of more than {_DIGITS} digits.", "Write it again.")
     return words[0], int(words[1]), int(words[2])
 
 

@@ -114,6 +114,8 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             raise DataCorrupt(f"{path} holds strips of triangles and no faces.", "Write its strips as triangles.")
         if vertices:
             raise DataCorrupt(f"{path} is a point cloud: {vertices} vertices and no faces.", "A mesh is needed.")
+        if vertices == 0:
+            raise DataCorrupt(f"{path} is empty: it declares 0 points, and no faces.", "Write it with its points.")
         raise DataCorrupt(f"{path} holds {[e.name for e in header.elements]}, no vertices and faces.", _AGAIN)
     body = path.read_bytes()[header.body :]
     _check_room(path, header, len(body))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
+from nfbench.harness.wholefile import read_whole
 
 Image = NDArray[np.uint8]
 
@@ -226,7 +227,7 @@ def stranger(path: Path, head: bytes, expected: str, hint: str) -> DataCorrupt:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise unreadable(path, error) from None
 

@@ -65,7 +65,9 @@ class Views:
         image = self.load(index)
         width, height = self.cameras.size[index].tolist()
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
-            raise DataCorrupt(f"{self._where(index)}: {image.dtype} {image.shape}, not 8-bit RGB or RGBA.")
+            raise DataCorrupt(
+                f"{self._where(index)}: {image.dtype} {image.shape}, not 8-bit RGB or RGBA.", "Save it as such."
+            )
         if image.shape[:2] != (height, width):
             raise DataCorrupt(
                 f"{self._where(index)}: {image.shape[1]}x{image.shape[0]} pixels, its camera says {width}x{height}.",
@@ -84,7 +86,8 @@ class Views:
             width, height = self.cameras.size[index].tolist()
             if mask.dtype != np.bool_ or mask.shape != (height, width):
                 raise DataCorrupt(
-                    f"{self._where(index)}: its mask is {mask.dtype} {mask.shape}, not bool ({height}, {width})."
+                    f"{self._where(index)}: its mask is {mask.dtype} {mask.shape}, not bool ({height}, {width}).",
+                    "Scale the mask to the size of its image, or fetch it again.",
                 )
             return mask
         image = self.image(index)
@@ -147,10 +150,12 @@ class Points:
             object.__setattr__(self, name, array)
             shape = (len(self.xyz),) if width is None else (len(self.xyz), width)
             if array.shape != shape:
-                raise DataCorrupt(f"Points.{name} has shape {array.shape}, not {shape}.")
+                raise DataCorrupt(f"Points.{name} has shape {array.shape}, not {shape}.", "Give a row a point.")
             if not np.isfinite(array).all():
                 bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), width or 1)).all(1))
-                raise DataCorrupt(f"Points.{name} holds NaN or infinity in row {bad[0]} ({len(bad)} rows in all).")
+                raise DataCorrupt(
+                    f"Points.{name} holds NaN or infinity in row {bad[0]} ({len(bad)} rows in all).", "Drop these rows."
+                )
         if (self.value is None) != (self.kind is None):
             raise DataCorrupt("Points.value and Points.kind are given together or not at all.")
 
@@ -182,9 +187,14 @@ class Mesh:
             object.__setattr__(self, name, array)
         bad = np.flatnonzero(~np.isfinite(self.vertices).all(1))
         if len(bad):
-            raise DataCorrupt(f"The mesh has NaN or infinity in vertex {bad[0]} ({len(bad)} vertices in all).")
+            raise DataCorrupt(
+                f"The mesh has NaN or infinity in vertex {bad[0]} ({len(bad)} vertices in all).", "Write it again."
+            )
         if len(self.faces) and (self.faces.min() < 0 or self.faces.max() >= len(self.vertices)):
-            raise DataCorrupt(f"A face names vertex {self.faces.max()}; the mesh has {len(self.vertices)} vertices.")
+            raise DataCorrupt(
+                f"A face names vertex {self.faces.max()}; the mesh has {len(self.vertices)} vertices.",
+                "Faces count vertices from 0; write it again.",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,7 +296,10 @@ class Scene:
         object.__setattr__(self, "box", np.ascontiguousarray(self.box, np.float32))
         object.__setattr__(self, "frame", np.ascontiguousarray(self.frame, np.float64))
         if not _is_box(self.box):
-            raise DataCorrupt(f"Scene {self.name!r}: box {self.box.tolist()} is not a low and a high corner.")
+            raise DataCorrupt(
+                f"Scene {self.name!r}: box {self.box.tolist()} is not a low and a high corner.",
+                "Is the scene a single point, or flat?",
+            )
         if self.frame.shape != (4, 4):
             raise DataCorrupt(f"Scene {self.name!r}: frame has shape {self.frame.shape}, not (4, 4).")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.atomic import replacing
+from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, Unsupported
 
+Array = NDArray[Any]
 Shape = tuple[int | None, ...]
 """Expected lengths; None is any length."""
 
@@ -26,6 +27,7 @@ _MOST = 1 << 30  # bytes of one array; the largest of any format here has some t
 _DEFLATE = 1032  # the most that deflate can compress by
 _SMALL = 1 << 12  # bytes that a header may take, whatever it is compressed to
 _POINTER = b"version https://git-lfs"
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error)
 _AGAIN = "It is truncated or damaged: fetch it again."
 
 
@@ -42,30 +44,54 @@ def read_npz(path: Path, names: Mapping[str, Shape], optional: Mapping[str, Shap
         DataCorrupt: no NPZ, truncated, an array that is not there, of another shape, or not of numbers.
         Unsupported: another compression than deflate.
     """
-    there = _there(path)
     wanted = {**names, **(optional or {})}
+    found = read_arrays(path, wanted)
+    for name in names:
+        if name not in found:
+            there = ", ".join(sorted(names_in(path))[:9]) or "nothing"
+            raise DataCorrupt(f"{path} has no array {name!r}; it has {there}.", "Is it of another format?")
+    for name, array in found.items():
+        _check_shape(f"{path}: array {name!r}", array.shape, wanted[name])
+    return {name: found[name] for name in wanted if name in found}
+
+
+def read_arrays(path: Path, wanted: Iterable[str] | None = None, most: int | None = None) -> dict[str, Array]:
+    """The arrays in an NPZ file by name, in its order; read-only, of any shape and any kind of number.
+
+    Args:
+        path: of the file.
+        wanted: the names to read, those that the file lacks left out; all when left out.
+        most: bytes that an array with its header may have, `_MOST` when left out.
+
+    Raises:
+        DataMissing: no such file.
+        DataCorrupt: no NPZ, truncated, a name that is there twice, or an array that is not of numbers.
+        Unsupported: another compression than deflate.
+    """
+    there, keep = _there(path), None if wanted is None else set(wanted)
+    found: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(there) as archive:
-            members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            for name in names:
-                if name not in members:
-                    found = ", ".join(sorted(members)[:9]) or "nothing"
-                    raise DataCorrupt(f"{path} has no array {name!r}; it has {found}.", "Is it of another format?")
-            return {
-                name: _decoded(path, name, _member(path, archive, members[name]), shape)
-                for name, shape in wanted.items()
-                if name in members
-            }
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, OverflowError) as error:
-        raise DataCorrupt(f"{path} cannot be read as NPZ: {error}", _AGAIN) from error
+            for entry in archive.infolist():
+                name = entry.filename.removesuffix(".npy")
+                if keep is not None and name not in keep:
+                    continue
+                if name in found:
+                    raise DataCorrupt(f"{path}: {name} is there twice.", _AGAIN)
+                found[name] = _decoded(path, name, _member(path, archive, entry, _MOST if most is None else most))
+    except _DAMAGE as error:
+        raise DataCorrupt(f"{path} cannot be read as NPZ: {type(error).__name__}: {error}", _AGAIN) from error
+    return found
 
 
 def names_in(path: Path) -> tuple[str, ...]:
     """The names of the arrays in an NPZ file; none where it is no such file. Nothing but its directory is read."""
+    if not path.is_file():  # a pipe would be waited for
+        return ()
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(name.removesuffix(".npy") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError):
+    except _DAMAGE:
         return ()
 
 
@@ -80,9 +106,11 @@ def read_npy(path: Path, shape: Shape) -> NDArray[Any]:
     if there.stat().st_size > _MOST:
         raise DataCorrupt(f"{path} has {there.stat().st_size} bytes; at most {_MOST} are read.", _AGAIN)
     try:
-        return _decoded(path, "", there.read_bytes(), shape)
+        array = _decoded(path, "", there.read_bytes())
     except OSError as error:
         raise DataMissing(f"{path} cannot be opened: {error.strerror}.", "Check its permissions.") from error
+    _check_shape(str(path), array.shape, shape)
+    return array
 
 
 def npy_shape(path: Path) -> tuple[int, ...] | None:
@@ -110,14 +138,47 @@ def write_npy(path: Path, array: NDArray[Any]) -> None:
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all, with the folders it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write a file whole or not at all, with the folders it needs.
+
+    Raises:
+        NfbenchError: the disk refuses.
+    """
     try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            partial.write_bytes(data)
+    except OSError as error:
+        mend = "Check the permissions of its folder and the disk."
+        raise NfbenchError(f"{path} cannot be written: {error.strerror}.", mend) from error
+
+
+def shaped(label: str, array: Array | None, *shapes: tuple[int, ...]) -> NDArray[np.float64]:
+    """`array` as float64, where it is there, has one of the `shapes` (-1 for any number) and is finite.
+
+    Args:
+        label: the file and the name of the array, for messages.
+        array: what the file has by this name, None for nothing.
+        shapes: those that will do.
+
+    Raises:
+        DataMissing: the array is None.
+        DataCorrupt: another shape, NaN or infinity.
+    """
+    if array is None:
+        raise DataMissing(f"{label} is missing.", "Download the file again, or write it as the format asks.")
+    if not any(_fits(array.shape, shape) for shape in shapes):
+        wanted = " or ".join(str(shape).replace("-1", "N") for shape in shapes)
+        raise DataCorrupt(f"{label} has shape {array.shape}, not {wanted}.", _AGAIN)
+    values: NDArray[np.float64] = array.astype(np.float64)
+    finite = np.isfinite(np.atleast_1d(values))
+    bad = np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim))))
+    if len(bad):
+        raise DataCorrupt(f"{label} holds NaN or infinity in row {bad[0]} ({len(bad)} in all).", _AGAIN)
+    return values
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(w in (-1, n) for n, w in zip(shape, wanted, strict=True))
 
 
 def _there(path: Path) -> Path:
@@ -136,16 +197,17 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
     """The bytes of one member, which claims no more of them than it can hold."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise Unsupported(f"{path}: {entry.filename} is compressed in another way than NumPy does.", "Save it again.")
-    if entry.file_size > min(_MOST, _DEFLATE * entry.compress_size + _SMALL):
+    stored = min(entry.compress_size, path.stat().st_size)
+    if stored < entry.compress_size or entry.file_size > min(most, _DEFLATE * stored + _SMALL):
         raise DataCorrupt(f"{path}: {entry.filename} declares {entry.file_size} bytes.", _AGAIN)
     return archive.read(entry)
 
 
-def _decoded(path: Path, name: str, data: bytes, expected: Shape) -> NDArray[Any]:
+def _decoded(path: Path, name: str, data: bytes) -> Array:
     """The array in the bytes of an NPY file."""
     where = f"{path}: array {name!r}" if name else str(path)
     try:
@@ -155,15 +217,18 @@ def _decoded(path: Path, name: str, data: bytes, expected: Shape) -> NDArray[Any
     if dtype.kind not in "buif":
         what = "objects, which would have to be unpickled" if dtype.hasobject else str(dtype)
         raise DataCorrupt(f"{where} holds {what}, not numbers.", "Save it again as an array of numbers.")
-    if len(shape) != len(expected) or any(e is not None and e != n for n, e in zip(shape, expected, strict=True)):
-        wanted = ", ".join("N" if e is None else str(e) for e in expected)
-        raise DataCorrupt(f"{where} has shape {shape}, not ({wanted}).", "Is it of another format?")
     count = math.prod(shape)
     if count * dtype.itemsize != len(data) - start:
         declared = count * dtype.itemsize
         raise DataCorrupt(f"{where} declares {declared} bytes and has {len(data) - start}.", _AGAIN)
     flat = np.frombuffer(data, dtype, count, start)
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _check_shape(where: str, shape: tuple[int, ...], expected: Shape) -> None:
+    if len(shape) != len(expected) or any(e is not None and e != n for n, e in zip(shape, expected, strict=True)):
+        wanted = ", ".join("N" if e is None else str(e) for e in expected)
+        raise DataCorrupt(f"{where} has shape {shape}, not ({wanted}).", "Is it of another format?")
 
 
 def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:

@@ -26,6 +26,8 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.png import check_header, read_png, write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
+from nfbench.harness.wholefile import read_whole
+from nfbench.loaders.viewsets import refuse_lenses
 
 given = ("views",)
 
@@ -87,6 +89,7 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
         NfbenchError: the folder holds a scene already.
         Unsupported: a split that is empty, or whose cameras differ in intrinsics, or have skew.
     """
+    refuse_lenses(folder, splits)
     if not {"train", "test"} <= set(splits) <= set(SPLITS):
         raise ContractBroken(f"{folder}: the splits are {', '.join(splits)}.", "Give train and test, and val or not.")
     if any(_json_path(folder, split).exists() for split in SPLITS):
@@ -132,7 +135,7 @@ def _read_split(folder: Path, split: str, skip: int = 1) -> Views:
 
 def _load_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = json.loads(read_whole(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise DataMissing(
             f"There is no {path}.", "A scene needs transforms_train.json and transforms_test.json; download it again."

@@ -20,8 +20,9 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
 from nfbench.harness.imagefile import image_size, read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Views
+from nfbench.loaders.arrayfile import Array, read_arrays, shaped, write_npz
 from nfbench.loaders.namedimages import images_in
-from nfbench.loaders.npzfile import Array, read_npz, shaped, write_npz
+from nfbench.loaders.photographs import naming
 
 SIDE = 137  # pixels, of all renderings
 
@@ -47,7 +48,7 @@ def read_choy(folder: Path, scale: float = 1.0, loc: ArrayLike = (0.0, 0.0, 0.0)
         raise DataCorrupt(f"{folder}: scale {scale} and loc {centre.tolist()}.", "Take them from the shape's .npz.")
     images = images_in(folder, folder.parent)
     path = folder / "cameras.npz"
-    arrays = read_npz(path)
+    arrays = read_arrays(path)
     numbers = numbered(path, arrays, tuple(images))
     c2w = np.stack([camera_to_world(path, arrays, i) for i in numbers])
     c2w[:, :3, 3] = (c2w[:, :3, 3] - centre) / scale
@@ -56,7 +57,8 @@ def read_choy(folder: Path, scale: float = 1.0, loc: ArrayLike = (0.0, 0.0, 0.0)
     for file in files:
         if image_size(file) != (SIDE, SIDE):
             raise DataCorrupt(f"{file}: {image_size(file)} pixels, not {SIDE}x{SIDE}.", "Its cameras are for those.")
-    cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), np.full((len(files), 2), SIDE, np.int32))
+    with naming(path, tuple(images)), np.errstate(over="ignore"):  # what is infinite then is found to be so
+        cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), np.full((len(files), 2), SIDE, np.int32))
     return Views(cameras, tuple(images), lambda i: read_image(files[i]), files=files)
 
 

@@ -247,7 +247,8 @@ def _depth(label: str, camera: Cameras, files: tuple[Path, Path | None, float] |
     if files is None:
         raise DataMissing(f"{label} has no depth.", "Use the frames that have it.")
     file, valid, factor = files
-    z = read_depth(file).view(np.float16).astype(np.float32) * np.float32(factor)
+    with np.errstate(over="ignore", invalid="ignore"):  # bits that are no depth: what comes of them is not known
+        z = read_depth(file).view(np.float16).astype(np.float32) * np.float32(factor)
     known = np.isfinite(z) & (z > 0)
     if valid is not None:
         known &= read_mask(valid)

@@ -26,6 +26,7 @@ from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Points, Scene, Views
 from nfbench.loaders import llff, photographs
 from nfbench.loaders.colmap_model import MODELS, Camera, Placed, model_folder, read_cameras, read_images, read_points
+from nfbench.loaders.listfile import read_text
 
 given = ("views", "cloud")
 
@@ -206,10 +207,7 @@ def _test(model: Path, names: Sequence[str]) -> list[int]:
     path = model / _LIST
     if not path.is_file():
         return photographs.held_out(len(names))[1]
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataCorrupt(f"{path} cannot be read: {error}.", "Save it as UTF-8, a name a line.") from None
+    lines = read_text(path).split("\n")
     by_name = {name: i for i, name in enumerate(names)}
     by_stem = {photographs.stem(name): i for i, name in enumerate(names)}
     found: dict[int, None] = {}  # in the order of the list

@@ -4,7 +4,8 @@
     images      id, world to camera as a quaternion (w first) and a translation, id of a camera, name; 2D points
     points3D    id, x y z, colour, error, track
 
-Where both forms are there the binary one counts, as in COLMAP. The 2D points are skipped, not read.
+Where both forms are there the binary one counts, as in COLMAP. The 2D points are skipped, not read. From version 3.12
+on rigs and frames lie beside these; each image still has its whole pose, and they are not read.
 """
 
 from __future__ import annotations
@@ -36,14 +37,25 @@ MODELS: dict[str, tuple[int, tuple[str, ...]]] = {  # number and parameters: COL
     "FULL_OPENCV": (6, ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")),
     "SIMPLE_RADIAL_FISHEYE": (8, ("f", "cx", "cy", "k1")),
     "RADIAL_FISHEYE": (9, ("f", "cx", "cy", "k1", "k2")),
+    "SIMPLE_FISHEYE": (14, ("f", "cx", "cy")),  # equidistant: a fisheye without distortion
+    "FISHEYE": (15, ("fx", "fy", "cx", "cy")),
 }
 """The camera models that are read."""
 
 LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 FISHEYE_LENS = ("k1", "k2", "k3", "k4")
 
-_OTHERS = {7: "FOV", 10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE"}
+_OTHERS = {
+    7: "FOV",
+    10: "THIN_PRISM_FISHEYE",
+    11: "RAD_TAN_THIN_PRISM_FISHEYE",
+    12: "SIMPLE_DIVISION",
+    13: "DIVISION",
+    16: "EUCM",
+    17: "EQUIRECTANGULAR",
+}
 _BY_NUMBER = {number: name for name, (number, _) in MODELS.items()}
+_LEAST = 2  # parameters of a camera: EQUIRECTANGULAR's
 _LONGEST = 100_000  # pixels along a side
 _LONGEST_NAME = 1024  # bytes of an image's path
 _LARGEST = 1e30  # what float32 can hold, and its square nearly
@@ -232,7 +244,7 @@ def _check_end(file: Path, size: int, end: int) -> None:
 
 def _binary_cameras(file: Path) -> Iterator[tuple[int, Camera]]:
     data, at = _bytes(file), 8
-    for i in range(_count(file, data, len(data), 48)):
+    for i in range(_count(file, data, len(data), 24 + 8 * _LEAST)):
         if at + 24 > len(data):
             raise _short(file, f"camera {i} in order")
         identity, number, width, height = struct.unpack_from("<IiQQ", data, at)

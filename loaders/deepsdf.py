@@ -25,6 +25,7 @@ from nfbench.harness.cloudfile import read_cloud
 from nfbench.harness.errors import DataCorrupt, DataMissing
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.harness.wholefile import read_whole
 from nfbench.loaders.arrayfile import names_in, read_npz, write_bytes, write_npz
 from nfbench.loaders.cloud import checked, cube, distance_samples, scale_and_move, similarity, surface_points
 from nfbench.loaders.listfile import check_name, within
@@ -158,7 +159,7 @@ def read_split(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _MOST:
             raise DataCorrupt(f"{path} has {path.stat().st_size} bytes: no list.", _AGAIN)
-        data: Any = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data: Any = json.loads(read_whole(path).decode("utf-8-sig"))
     except OSError as error:
         raise DataMissing(f"{path} cannot be read: {error.strerror}.", "Fetch the list again.") from error
     except (ValueError, RecursionError) as error:

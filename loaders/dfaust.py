@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
+from nfbench.harness.wholefile import read_whole
 from nfbench.loaders.arrayfile import npy_shape, read_npy, read_npz, write_npy, write_npz
 from nfbench.loaders.cloud import box_around, checked, scale_and_move, similarity, surface_points
 from nfbench.loaders.listfile import check_name, place
@@ -141,7 +142,7 @@ def read_split(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _MOST:
             raise DataCorrupt(f"{path} has {path.stat().st_size} bytes: no list.", _AGAIN)
-        data: Any = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data: Any = json.loads(read_whole(path).decode("utf-8-sig"))
         names = [
             "/".join((subject, sequence, scan))
             for subjects in data.values()

@@ -6,24 +6,22 @@ A scene is one cloud, `Points/stl/stl024_total.ply`, and is called scan24; nothi
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nfbench.harness.cloudfile import read_cloud
-from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.errors import DataCorrupt, DataMissing
 from nfbench.harness.scan import ObservedVolume
 from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.loaders.matfile import read_mat
 
 given: tuple[str, ...] = ()
 
 _CLOUD = re.compile(r"stl(\d{3})_total\.ply")
+_FARTHEST = 1e9  # mm
 _ROOM = np.float32(1.0)  # mm around the scan
-_MOST = 1 << 30  # voxels in a mask; those of DTU have some ten million
 
 
 def scenes(path: Path) -> list[Path]:
@@ -81,13 +79,18 @@ def read_dtu_truth(root: Path, scan: int) -> tuple[Points, ObservedVolume]:
         Unsupported: a MAT file of version 7.3.
     """
     cloud = root / "Points" / "stl" / f"stl{scan:03d}_total.ply"
-    observed = _read_mat(root / "ObsMask" / f"ObsMask{scan}_10.mat", ("ObsMask", "BB", "Res"))
+    observed = read_mat(root / "ObsMask" / f"ObsMask{scan}_10.mat", ("ObsMask", "BB", "Res"))
     plane_file = root / "ObsMask" / f"Plane{scan}.mat"
-    plane = _read_mat(plane_file, ("P",))["P"]
+    plane = read_mat(plane_file, ("P",))["P"]
     mask, box, cell = observed["ObsMask"], observed["BB"], observed["Res"]
     if cell.size != 1 or plane.size != 4:
-        raise DataCorrupt(f"Scan {scan}: Res has shape {cell.shape} and P {plane.shape}, not 1 and 4 numbers.")
+        raise DataCorrupt(
+            f"{plane_file.parent}, scan {scan}: Res has shape {cell.shape} and P {plane.shape}, not 1 and 4 numbers.",
+            "Fetch its files again.",
+        )
     try:
+        if not (np.abs(box.astype(np.float64)) < _FARTHEST).all():  # NaN is not
+            raise DataCorrupt(f"BB is {box.tolist()}.")
         # the box through float32, as the evaluation code that all use rounds it
         volume = ObservedVolume(mask != 0, box.astype(np.float32), float(cell.item()), plane.reshape(4))
     except DataCorrupt as error:
@@ -96,33 +99,3 @@ def read_dtu_truth(root: Path, scan: int) -> tuple[Points, ObservedVolume]:
     if not len(points):
         raise DataCorrupt(f"{cloud} holds no points.", "Fetch it again.")
     return points, volume
-
-
-def _read_mat(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """The arrays of numbers called `names` in a MAT file; sizes are looked at before anything is read."""
-    from scipy.io import loadmat, whosmat
-
-    if not path.is_file():
-        raise DataMissing(f"There is no {path}.", "Fetch DTU's SampleSet, whose folder ObsMask it is in.")
-    try:
-        there = {name: (shape, kind) for name, shape, kind in whosmat(path)}
-        for name in names:
-            shape, kind = there.get(name, ((), "missing"))
-            if kind in ("missing", "cell", "struct", "object", "function", "opaque", "char", "sparse", "unknown"):
-                raise DataCorrupt(f"{path}: {name} is {kind}, not an array of numbers.", "Fetch it again.")
-            if math.prod(shape) > _MOST:
-                raise DataCorrupt(f"{path}: {name} declares {math.prod(shape)} numbers.", "Fetch it again.")
-        read = loadmat(path, variable_names=list(names))
-    except DataCorrupt:
-        raise
-    except NotImplementedError as error:
-        raise Unsupported(f"{path} is a MAT file of version 7.3.", "Save it again with -v7.") from error
-    except Exception as error:  # scipy's reader lets whatever a damaged file provokes through
-        raise DataCorrupt(
-            f"{path} cannot be read as MAT: {type(error).__name__}: {error}", "Fetch it again."
-        ) from error
-    arrays = {name: np.asarray(read[name]) for name in names}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "buif":
-            raise DataCorrupt(f"{path}: {name} is an array of {array.dtype}, not of numbers.", "Fetch it again.")
-    return arrays

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.png import MAX_PIXELS, first_and_last, stranger, unreadable
+from nfbench.harness.wholefile import read_whole
 
 _MAGIC, _VERSION = 20000630, 2
 _TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
@@ -43,7 +44,7 @@ def exr_size(path: Path) -> tuple[int, int]:
 def read_exr(path: Path) -> dict[str, NDArray[np.float32]]:
     """The channels of an image by name, each float32 (H,W). Raises as `exr_size` does."""
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except OSError as error:
         raise unreadable(path, error) from None
     channels, compression, (width, height), at = _header(path, data)

@@ -16,8 +16,6 @@ intrinsics), so that the matrices, not the names, tell the formats apart.
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from nfbench.harness.image import flattened
 from nfbench.harness.imagefile import read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import WHITE, Given, Scene, Views
+from nfbench.loaders.arrayfile import write_npz
 from nfbench.loaders.imagefolder import (
     check_intrinsics,
     check_names,
@@ -43,6 +42,7 @@ from nfbench.loaders.imagefolder import (
     refuse_scene,
 )
 from nfbench.loaders.matrices import read_matrices
+from nfbench.loaders.viewsets import refuse_lenses
 
 Matrix = NDArray[np.float64]
 
@@ -131,6 +131,7 @@ def write(folder: Path, splits: Mapping[str, Views], frame: Matrix | None = None
         NfbenchError: the folder holds a scene already.
         Unsupported: no views, images of several sizes, or a frame that turns.
     """
+    refuse_lenses(folder, splits)
     only_split(folder, splits)
     refuse_scene(folder, *CAMERAS, "image", "mask")
     views = splits["train"]
@@ -267,8 +268,4 @@ def _write_cameras(path: Path, cameras: Cameras, frame: Matrix) -> None:
         world[:3, :3] = K @ rotation
         world[:3, 3] = -world[:3, :3] @ (scale * centre + move)
         arrays |= {f"world_mat_{i}": world, f"scale_mat_{i}": frame}
-    packed = io.BytesIO()
-    np.savez(packed, allow_pickle=False, **arrays)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(packed.getvalue())
-    partial.replace(path)
+    write_npz(path, arrays)

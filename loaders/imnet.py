@@ -83,9 +83,9 @@ def read(row: Path, giving: str = "samples") -> Scene:
         voxels = _row(file, index, "voxels", where)
         points = _points(file, index, where)
     edge = voxels.shape[0]
-    if voxels.shape not in ((edge, edge, edge), (edge, edge, edge, 1)) or (voxels > 1).any():
+    if voxels.shape not in ((edge, edge, edge), (edge, edge, edge, 1)) or not voxels.size or (voxels > 1).any():
         raise DataCorrupt(
-            f"{where}: voxels of shape {voxels.shape} up to {voxels.max()}, not a cube of 0 and 1.", _AGAIN
+            f"{where}: voxels of shape {voxels.shape} up to {voxels.max(initial=0)}, not a cube of 0 and 1.", _AGAIN
         )
     grid = Grid(voxels.reshape(edge, edge, edge) == 1, np.full(3, -0.5), 1.0)
     scene = voxel_scene(grid, name(row), where, giving)

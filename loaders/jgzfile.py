@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import functools
 import gzip
+import io
 import json
-import os
-import threading
 import zlib
 from pathlib import Path
 from typing import Any
 
 from isal import igzip, isal_zlib
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.wholefile import read_whole
 
 MOST = 1 << 31  # bytes of JSON; the largest annotations of CO3D v2 have some hundred million
 
+_PART = 1 << 20  # bytes that are read at a time
 _AGAIN = "Download the file again."
 _SPACE = " \t\r\n"
 
@@ -42,13 +44,8 @@ def write_json(path: Path, data: Any) -> None:  # noqa: ANN401  # whatever JSON 
     """Write `data` as `read_json` reads it, whole or not at all; the folder is made when it is not there."""
     text = json.dumps(data).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(gzip.compress(text, mtime=0) if _zipped(path) else text)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def records(path: Path, key: str, value: str) -> list[dict[str, Any]]:
@@ -110,11 +107,14 @@ def _zipped(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        with igzip.IGzipFile(path, "rb") if _zipped(path) else path.open("rb") as file:  # type: ignore[no-untyped-call]
-            data = file.read(MOST + 1)
-        if len(data) > MOST:
-            raise DataCorrupt(f"{path} holds more than {MOST} bytes.", _AGAIN)
-        return bytes(data).decode("utf-8-sig")
+        stored = io.BytesIO(read_whole(path))
+        with igzip.IGzipFile(fileobj=stored) if _zipped(path) else stored as file:  # type: ignore[no-untyped-call]
+            data = bytearray()
+            while part := file.read(_PART):  # asked for at once, room would be made for `MOST`
+                data += part
+                if len(data) > MOST:
+                    raise DataCorrupt(f"{path} holds more than {MOST} bytes.", _AGAIN)
+        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise DataMissing(f"There is no {path}.", "Download the dataset again.") from None
     except UnicodeDecodeError as error:

@@ -29,6 +29,7 @@ from nfbench.harness.scene import Given, Scene, Views
 from nfbench.loaders.imagefolder import check_intrinsics, image_files, image_sizes, only_split, refuse_scene
 from nfbench.loaders.numbers import check_last_row, numbers, read_words, text_of, whole
 from nfbench.loaders.pfm import pfm_size, read_pfm, write_pfm
+from nfbench.loaders.viewsets import refuse_lenses
 
 Float = NDArray[np.float64]
 
@@ -47,8 +48,8 @@ class _Camera(NamedTuple):
     extrinsic: Float
     """(4,4), world to camera."""
     K: Float
-    depth: tuple[float, float]
-    """Along the optical axis."""
+    depth: tuple[float, float] | None
+    """Along the optical axis; None where nothing of the scene is before the camera."""
 
 
 def detect(folder: Path) -> bool:
@@ -77,7 +78,7 @@ def read(folder: Path) -> Scene:
         check_intrinsics(K[i : i + 1], size[i : i + 1], files[i : i + 1], path)
     c2w = np.stack([_inverse(camera.extrinsic) for camera in found])
     check_poses(c2w, [str(path) for path in sources])
-    depth = np.array([camera.depth for camera in found])
+    depth = _ranges(folder, [camera.depth for camera in found])
     far = [depth[i, 1] * _longest(K[i], size[i]) for i in range(len(found))]
     near_far = np.stack([depth[:, 0], far], axis=1).astype(np.float32)
     cameras = Cameras(c2w.astype(np.float32), K.astype(np.float32), size, near_far)
@@ -118,6 +119,7 @@ def write(folder: Path, splits: Mapping[str, Views], box: NDArray[np.floating] |
         NfbenchError: the folder holds a scene already.
         Unsupported: no views, cameras without near and far and no box, or a box that a camera is in.
     """
+    refuse_lenses(folder, splits)
     only_split(folder, splits)
     refuse_scene(folder, *IMAGES, "cams", DEPTH)
     views = splits["train"]
@@ -156,8 +158,11 @@ def _read_camera(path: Path) -> _Camera:
         raise DataCorrupt(f"{path}: intrinsic is {K.tolist()}.", "Give [[fx, s, cx], [0, fy, cy], [0, 0, 1]].")
     steps = depth[2] if len(depth) > 2 else _STEPS
     near, far = depth[0], depth[3] if len(depth) > 3 else depth[0] + depth[1] * steps
-    if not 0 <= near < far / _WIDER or far > _FARTHEST:
-        raise DataCorrupt(f"{path}: depth from {near:g} to {far:g}.", "Give 0 <= min < max in its last line.")
+    if far <= 0:
+        return _Camera(extrinsic, K, None)
+    near = max(near, 0.0)
+    if not near < far / _WIDER or far > _FARTHEST:
+        raise DataCorrupt(f"{path}: depth from {near:g} to {far:g}.", "Give min < max in its last line.")
     return _Camera(extrinsic, K, (near, far))
 
 
@@ -200,6 +205,18 @@ def _corners(K: NDArray[np.floating], size: NDArray[np.int32]) -> Float:
 def _longest(K: NDArray[np.floating], size: NDArray[np.int32]) -> float:
     """By how much the ray through the farthest corner is longer than its part along the optical axis."""
     return float(np.linalg.norm(_corners(K, size), axis=1).max())
+
+
+def _ranges(folder: Path, depths: list[tuple[float, float] | None]) -> Float:
+    """(N,2) ranges of depth; a camera that has none gets all that the others see.
+
+    BlendedMVS has a few whose range ends at 0 or below, as its README.md says: nothing was rendered there.
+    """
+    known = [depth for depth in depths if depth is not None]
+    if not known:
+        raise DataCorrupt(f"{folder / 'cams'}: no camera has a range of depth above 0.", "Fetch the scene again.")
+    widest = min(near for near, _ in known), max(far for _, far in known)
+    return np.array([widest if depth is None else depth for depth in depths])
 
 
 def _seen(cameras: Cameras, depth: Float) -> NDArray[np.float32]:

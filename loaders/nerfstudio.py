@@ -29,9 +29,11 @@ from numpy.typing import NDArray
 from nfbench.harness.camera import Cameras, check_poses, from_opengl, local_rays, pixel_grid
 from nfbench.harness.cloudfile import read_cloud
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
+from nfbench.harness.meshfile import write_ply
 from nfbench.harness.png import write_png
 from nfbench.harness.record import write_text
-from nfbench.harness.scene import Given, Scene, Views
+from nfbench.harness.scene import Given, Mesh, Points, Scene, Views
+from nfbench.harness.wholefile import read_whole
 from nfbench.loaders import photographs
 from nfbench.loaders.colmap import box_around
 from nfbench.loaders.nerfstudio_frame import LENS, RATIONAL, intrinsics, lens, matrix, near_far, number, own
@@ -41,6 +43,7 @@ given = ("views",)
 SPLITS = ("train", "val", "test")
 
 _FILE = "transforms.json"
+_CLOUD = "sparse_pc.ply"  # as ns-process-data calls it
 _TRAIN = 0.9  # train_split_fraction of nerfstudio's NerfstudioDataParserConfig
 _MILLIMETRES = 1e-3  # depth_unit_scale_factor, likewise
 
@@ -83,11 +86,16 @@ def splits(folder: Path, factor: int = 1) -> dict[str, Views]:
     return _splits(folder, _load(folder), factor)
 
 
-def write(folder: Path, splits: Mapping[str, Views]) -> None:
+def write(folder: Path, splits: Mapping[str, Views], cloud: Points | None = None) -> None:
     """Write `train` and `test`, `val` or both: reading them gives the same cameras, names, pixels, masks and depths.
 
     nerfstudio itself reads what is written but for lenses with k4, k5 or k6, of the camera model FULL_OPENCV, and takes
     depths with `--depth-unit-scale-factor 1`. Masks and depths are written where all splits have them.
+
+    Args:
+        folder: a new folder.
+        splits: `train`, and `test`, `val` or both.
+        cloud: the sparse points, written to sparse_pc.ply in double precision; without normals.
 
     Raises:
         ContractBroken: other splits than these, or a name that cannot be a file's.
@@ -112,15 +120,18 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
         data[f"{split}_filenames"] = [frame["file_path"] for frame in written]
         frames += written
     data["frames"] = frames
+    data |= {} if cloud is None else {"ply_file_path": _CLOUD}
     for split, views in splits.items():
         _write_files(folder, split, views, masks, depths)
+    if cloud is not None:
+        write_ply(folder / _CLOUD, Mesh(cloud.xyz.astype(np.float64), np.empty((0, 3), np.int64)))
     write_text(folder / _FILE, json.dumps(data, indent=1) + "\n")
 
 
 def _load(folder: Path) -> dict[str, Any]:
     path = folder / _FILE
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = json.loads(read_whole(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise DataMissing(f"There is no {path}.", "ns-process-data makes it of photographs.") from None
     except OSError as error:
@@ -292,9 +303,10 @@ def _read_depth(path: Path, cameras: Cameras, index: int, scale: float) -> NDArr
         raise DataCorrupt(
             f"{path}: {stored.dtype} {stored.shape}, not a depth a pixel of {width}x{height}.", "Write it again."
         )
-    along_axis = np.asarray(stored, np.float64).reshape(height, width) * scale
-    along_axis = np.where(along_axis > 0, along_axis, np.inf)
-    return (along_axis / _cosine(cameras, index)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too far for a float32 was not measured
+        along_axis = np.asarray(stored, np.float64).reshape(height, width) * scale
+        along_axis = np.where(along_axis > 0, along_axis, np.inf)
+        return (along_axis / _cosine(cameras, index)).astype(np.float32)
 
 
 def _cosine(cameras: Cameras, index: int) -> NDArray[np.float64]:

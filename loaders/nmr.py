@@ -30,15 +30,17 @@ from nfbench.harness.camera import Cameras
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Points, Scene, Views
+from nfbench.loaders.arrayfile import Array, names_in, read_arrays, shaped, write_npz
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered, world_arrays
 from nfbench.loaders.cloud import noisy
 from nfbench.loaders.exr import exr_size, read_exr
+from nfbench.loaders.listfile import line_list
 from nfbench.loaders.namedimages import beside, images_in
-from nfbench.loaders.npzfile import Array, names, read_npz, shaped, write_npz
 from nfbench.loaders.onet import CLOUD, NOISE
+from nfbench.loaders.photographs import naming
 from nfbench.loaders.pngkinds import colour_size, mask_size, read_colour, read_mask, write_grey
 from nfbench.loaders.viewpoint import ray_lengths
-from nfbench.loaders.viewsets import line_list, one_of_each
+from nfbench.loaders.viewsets import one_of_each
 
 given = ("views",)
 inputs = ("views", "cloud")
@@ -51,6 +53,7 @@ _LIST = "src_dvr.txt"
 _SYNSET = re.compile(r"\d{8}")
 _IMAGES = (".png", ".jpg")
 _RIGID = 1e-2
+_DIGITS = 9  # of a view's number
 _BACKGROUND = 1e4  # scene units from which on a renderer means nothing is there
 
 
@@ -59,18 +62,19 @@ def detect(folder: Path) -> bool:
     path = folder / "cameras.npz"
     if not (folder / "image").is_dir() or not path.is_file():
         return False
-    there = set(names(path))
+    there = set(names_in(path))
     number = next((n.removeprefix("camera_mat_") for n in sorted(there) if re.fullmatch(r"camera_mat_\d+", n)), None)
     if number is None or f"world_mat_{number}" not in there:
         return False
     try:
-        world = read_npz(path, [f"world_mat_{number}"])[f"world_mat_{number}"]
+        world = read_arrays(path, [f"world_mat_{number}"])[f"world_mat_{number}"]
     except NfbenchError:
         return False
     if world.shape not in ((3, 4), (4, 4)):
         return False
     R = world[:3, :3].astype(np.float64)
-    return bool(np.abs(R @ R.T - np.eye(3)).max() < _RIGID)
+    with np.errstate(all="ignore"):  # of numbers that no rotation has
+        return bool(np.abs(R @ R.T - np.eye(3)).max() < _RIGID)
 
 
 def scenes(path: Path) -> list[Path]:
@@ -210,8 +214,8 @@ def _source(folder: Path, views: Views) -> int:
     wanted = (whole.parent.name, whole.name)
     for number, line in enumerate(line_list(path, blank=True), 1):
         words = line.split()
-        if words and (len(words) != 3 or not words[2].isdecimal()):
-            raise DataCorrupt(f"{path}: line {number} is not synset, id and view: {line!r}.", "Mend or remove it.")
+        if words and (len(words) != 3 or not words[2].isdecimal() or len(words[2]) > _DIGITS):
+            raise DataCorrupt(f"{path}: line {number} is not synset, id and view: {line[:80]!r}.", "Mend or remove it.")
         if tuple(words[:2]) == wanted:
             if int(words[2]) >= len(views):
                 raise DataCorrupt(f"{path}: line {number} names view {words[2]} of {len(views)}.", "Mend the line.")
@@ -228,7 +232,7 @@ def _views(folder: Path) -> tuple[Views, NDArray[np.float64]]:
         raise DataMissing(f"There is no folder {folder}.", "Fetch the object, or take it off the list of its synset.")
     images = images_in(folder / "image", folder, _IMAGES)
     path = folder / "cameras.npz"
-    arrays = read_npz(path)
+    arrays = read_arrays(path)
     numbers = numbered(path, arrays, tuple(images))
     files = tuple(images.values())
     sizes = np.array([colour_size(file) for file in files], np.int32)
@@ -242,7 +246,8 @@ def _views(folder: Path) -> tuple[Views, NDArray[np.float64]]:
     near_far = np.stack([np.maximum(distance - _RADIUS, 0.01 * distance), distance + _RADIUS], axis=1).astype(
         np.float32
     )
-    cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), sizes, near_far)
+    with naming(path, tuple(images)), np.errstate(over="ignore"):  # what is infinite then is found to be so
+        cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), sizes, near_far)
     masks = _masks(folder, images, sizes)
     load_mask = None if masks is None else lambda i: read_mask(masks[i])
     depths = _depths(folder, sizes)
@@ -316,7 +321,7 @@ def _surface(path: Path) -> Points | None:
     """The points of the surface with unit normals, None where there is no file."""
     if not path.exists():
         return None
-    arrays = read_npz(path, ("points", "normals"))
+    arrays = read_arrays(path, ("points", "normals"))
     xyz = shaped(f"{path}: points", arrays.get("points"), (-1, 3))
     if not len(xyz):
         raise DataCorrupt(f"{path} holds no points.", "Download the file again.")

@@ -35,6 +35,7 @@ from nfbench.loaders.imagefolder import (
     refuse_scene,
 )
 from nfbench.loaders.numbers import numbers, read_matrix, read_words, text_of
+from nfbench.loaders.viewsets import refuse_lenses
 from nfbench.loaders.watched import watched_box
 
 given = ("views",)
@@ -107,6 +108,7 @@ def write(folder: Path, splits: Mapping[str, Views], box: NDArray[np.floating] |
         NfbenchError: the folder holds a scene already.
         Unsupported: a split without views, or views of several intrinsics or sizes.
     """
+    refuse_lenses(folder, splits)
     if not {"train", "test"} <= set(splits) <= set(SPLITS):
         raise ContractBroken(f"{folder}: the splits are {', '.join(splits)}.", "Give train and test, and val or not.")
     refuse_scene(folder, "rgb", "pose", "bbox.txt", "intrinsics.txt")

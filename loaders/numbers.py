@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.errors import DataCorrupt
+from nfbench.loaders.listfile import read_text
 
-_MOST = 1 << 26  # bytes; the longest of these files, trajectories, have some hundred a view
 _LARGEST = 1e30  # beyond any unit of length; what is computed from such numbers still is a float32
 _MEND = "Mend the line, or fetch the file again."
 
@@ -21,16 +21,7 @@ def read_words(path: Path) -> list[tuple[int, list[str]]]:
         DataMissing: there is no such file.
         DataCorrupt: it cannot be read, is no UTF-8 text, or is far too large.
     """
-    if not path.is_file():
-        raise DataMissing(f"There is no {path}.", "Copy the whole dataset again.")
-    try:
-        if path.stat().st_size > _MOST:
-            raise DataCorrupt(f"{path} has {path.stat().st_size} bytes, too many for what it is.", "Fetch it again.")
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataCorrupt(f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk.") from None
-    except UnicodeDecodeError as error:
-        raise DataCorrupt(f"{path}: byte {error.start} is no text.", "Fetch the file again.") from None
+    lines = read_text(path, "Copy the whole dataset again.").splitlines()
     return [(number, words) for number, line in enumerate(lines, 1) if (words := line.split())]
 
 

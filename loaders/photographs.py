@@ -194,7 +194,7 @@ def naming(where: Path, names: Sequence[str]) -> Iterator[None]:
     except DataCorrupt as error:
         number = re.match(r"camera (\d+)", error.message)
         item = f" ({names[int(number[1])]})" if number else ""
-        raise DataCorrupt(f"{where}{item}: {error.message}", error.hint) from None
+        raise DataCorrupt(f"{where}{item}: {error.message}", error.hint or "Mend or drop this view.") from None
 
 
 def views_of(scene: Path, cameras: Cameras, names: Sequence[str], files: Sequence[Path]) -> Views:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import DataCorrupt, NfbenchError
 from nfbench.harness.registry import registry
 
@@ -85,12 +85,10 @@ def read_pin(file: Path) -> Pin | None:
 
 def write_pin(file: Path, pin: Pin) -> None:
     """Write a lock file, whole or not at all."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        partial.write_text(json.dumps(asdict(pin), indent=1) + "\n", encoding="ascii")
-        partial.replace(file)
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(asdict(pin), indent=1) + "\n", encoding="ascii")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise NfbenchError(
             f"{file} cannot be written: {error.strerror}.", "Make room, or choose another --to."
         ) from error

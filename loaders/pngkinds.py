@@ -6,6 +6,7 @@ Each is told by its header first, so that a folder is checked without decoding.
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from nfbench.harness.png import MAX_PIXELS, Header, Image, read_header, read_png
 GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # PNG specification, table 11.1
 HALF = 128  # from this on a pixel of a soft mask is foreground
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
 _MASKS = {(1, GREY), (8, GREY), (16, GREY), (8, GREY_ALPHA), (8, RGB), (8, RGBA), (16, RGB), (16, RGBA)}
+_DEFLATE = 1032  # the most that deflate can compress by
 _AGAIN = "Download or copy the file again."
 
 
@@ -104,6 +106,11 @@ def _header(path: Path) -> Header:
     header = read_header(path)
     if header.width < 1 or header.height < 1 or header.width * header.height > MAX_PIXELS:
         raise DataCorrupt(f"{path}: {header.width}x{header.height} pixels.", f"Images have 1 to {MAX_PIXELS} pixels.")
+    least = header.width * header.height * header.depth * header.channels // 8
+    if (
+        least > _DEFLATE * path.stat().st_size
+    ):  # no such file holds as many: room would be made, and filled, for nothing
+        raise DataCorrupt(f"{path}: {header.width}x{header.height} pixels declared, more than it can hold.", _AGAIN)
     return header
 
 
@@ -112,7 +119,7 @@ def _pillow(path: Path, header: Header) -> NDArray[Any]:
     from PIL.PngImagePlugin import PngImageFile
 
     try:
-        with path.open("rb") as file, PngImageFile(file) as image:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file, PngImageFile(file) as image:
             pixels = np.asarray(image)
     except _DAMAGE as error:
         raise DataCorrupt(f"{path}: damaged pixels ({error}).", _AGAIN) from None

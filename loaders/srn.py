@@ -27,10 +27,11 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.png import Image, check_header, read_png, write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
+from nfbench.loaders.listfile import read_text
 from nfbench.loaders.namedimages import images_in
 from nfbench.loaders.silhouettes import agreement
-from nfbench.loaders.srnfile import read_intrinsics, read_pose
-from nfbench.loaders.viewsets import one_of_each, read_text
+from nfbench.loaders.srnfile import read_intrinsics, read_poses
+from nfbench.loaders.viewsets import one_of_each
 
 Convention = Literal["opencv", "opengl"]
 
@@ -102,26 +103,12 @@ def read(folder: Path, convention: Convention | None = None, source: int | None 
         DataCorrupt: a file is not what it should be.
         NfbenchError: the silhouettes speak for neither convention; it asks for one.
     """
-    views, reach = _views(folder, convention)
-    name, box = folder.resolve().name, np.array([[-reach] * 3, [reach] * 3], np.float32)
-    parent = _category(folder)
-    if source is None and parent is not None and parent.endswith("_train"):
-        return Scene(name, Given(views=views), box)
-    if source is None and parent is None and len(views) != TEST_VIEWS and len(views) > 1:
-        held = set(range(0, len(views), _EVERY))
-        seen = views.subset([i for i in range(len(views)) if i not in held])
-        return Scene(name, Given(views=seen), box, hidden=views.subset(sorted(held)))
-    at = source if source is not None else SOURCE if len(views) > SOURCE else 0
-    if not 0 <= at < len(views):
-        raise DataMissing(f"{folder} has no view {at}: it has {len(views)}.", "Choose one of them.")
-    return Scene(name, Given(views=views.subset([at])), box, hidden=views)
+    return _parted(folder, *_views(folder, convention)[:2], source)
 
 
 def splits(folder: Path, convention: Convention | None = None) -> dict[str, Views]:
     """`train`, the views that are given, and `test`, the hidden ones, as `read` parts them; raises as it does."""
-    scene = read(folder, convention)
-    assert scene.given.views is not None
-    return {"train": scene.given.views, **({"test": scene.hidden} if scene.hidden else {})}
+    return _splits(read(folder, convention))
 
 
 def evidence(folder: Path) -> Evidence:
@@ -136,12 +123,14 @@ def evidence(folder: Path) -> Evidence:
 def notes(folder: Path) -> list[str]:
     """What a reader of the scene should know: the convention of its poses and what speaks for it."""
     said = _said(folder)
-    if said is not None:
-        return [f"{folder.resolve().name}: {_AXES[said]} poses, by its convention.txt"]
-    found = evidence(folder)
-    what = "poses of unclear convention" if found.convention is None else f"{_AXES[found.convention]} poses"
-    agree = f"silhouettes agree to {found.opencv:.0%} as OpenCV, {found.opengl:.0%} as OpenGL"
-    return [f"{folder.resolve().name}: {what}; {agree}"]
+    return [_note(folder, said or evidence(folder))]
+
+
+def opened(folder: Path) -> tuple[Scene, dict[str, Views], list[str]]:
+    """What `read`, `splits` and `notes` give, from one look at the files; raises as `read` does."""
+    views, reach, told = _views(folder, None)
+    scene = _parted(folder, views, reach, None)
+    return scene, _splits(scene), [_note(folder, told)]
 
 
 def write(folder: Path, splits: Mapping[str, Views]) -> None:
@@ -179,6 +168,37 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
 _AXES: dict[Convention, str] = {"opencv": "OpenCV", "opengl": "OpenGL"}
 
 
+def _parted(folder: Path, views: Views, reach: float, source: int | None) -> Scene:
+    """The scene of all views of an object: which of them are given."""
+    name, box = folder.resolve().name, np.array([[-reach] * 3, [reach] * 3], np.float32)
+    parent = _category(folder)
+    if source is None and parent is not None and parent.endswith("_train"):
+        return Scene(name, Given(views=views), box)
+    if source is None and parent is None and len(views) != TEST_VIEWS and len(views) > 1:
+        held = set(range(0, len(views), _EVERY))
+        seen = views.subset([i for i in range(len(views)) if i not in held])
+        return Scene(name, Given(views=seen), box, hidden=views.subset(sorted(held)))
+    at = source if source is not None else SOURCE if len(views) > SOURCE else 0
+    if not 0 <= at < len(views):
+        raise DataMissing(f"{folder} has no view {at}: it has {len(views)}.", "Choose one of them.")
+    return Scene(name, Given(views=views.subset([at])), box, hidden=views)
+
+
+def _splits(scene: Scene) -> dict[str, Views]:
+    assert scene.given.views is not None
+    return {"train": scene.given.views, **({"test": scene.hidden} if scene.hidden else {})}
+
+
+def _note(folder: Path, found: Convention | Evidence) -> str:
+    """What speaks for the convention of a scene's poses: what its convention.txt says, or its silhouettes."""
+    name = folder.resolve().name
+    if not isinstance(found, Evidence):
+        return f"{name}: {_AXES[found]} poses, by its convention.txt"
+    what = "poses of unclear convention" if found.convention is None else f"{_AXES[found.convention]} poses"
+    agree = f"silhouettes agree to {found.opencv:.0%} as OpenCV, {found.opengl:.0%} as OpenGL"
+    return f"{name}: {what}; {agree}"
+
+
 def _objects(folder: Path) -> list[Path]:
     return [child for child in sorted(folder.iterdir()) if detect(child)] if folder.is_dir() else []
 
@@ -196,23 +216,13 @@ def _category(folder: Path) -> str | None:
     return next((name for name in above if name in known), None)
 
 
-def _views(folder: Path, convention: Convention | None) -> tuple[Views, float]:
-    """All views of a scene, and the radius of the sphere around the origin that cameras see whole."""
+def _views(folder: Path, convention: Convention | None) -> tuple[Views, float, Convention | Evidence]:
+    """All views of a scene, the radius of the sphere around the origin that cameras see whole, what told the axes."""
     if convention is not None and convention not in get_args(Convention):
         raise NfbenchError(f"There is no convention {convention!r}.", "Say opencv or opengl.")
     poses, K, size, files = _files(folder)
-    axes = convention or _said(folder)
-    if axes is None:
-        found = _evidence(poses, K, size, files)
-        axes = found.convention
-        if axes is None:
-            raise NfbenchError(
-                f"{folder}: the convention of its poses is unclear; silhouettes agree to {found.opencv:.0%} as OpenCV,"
-                f" {found.opengl:.0%} as OpenGL.",
-                "Say it: read(folder, convention='opencv'), or write opencv or opengl into its convention.txt.",
-            )
-        if axes == "opengl":
-            warnings.warn(f"{folder}: OpenGL poses, not SRN's; told by its silhouettes.", stacklevel=3)
+    told = convention or _said(folder) or _evidence(poses, K, size, files)
+    axes = _axes(folder, told) if isinstance(told, Evidence) else told
     c2w = _turned(poses, axes)
     distance = np.linalg.norm(c2w[:, :, 3], axis=1)
     reach = float(np.median(distance)) * math.sin(math.atan(min(size) / (2 * float(K[0, 0]))))
@@ -228,7 +238,20 @@ def _views(folder: Path, convention: Convention | None) -> tuple[Views, float]:
     cameras = Cameras(
         c2w, np.tile(K, (n, 1, 1)), np.tile(np.array(size, np.int32), (n, 1)), near_far.astype(np.float32)
     )
-    return Views(cameras, tuple(file.stem for file in files), lambda i: read_png(files[i]), files=files), reach
+    return Views(cameras, tuple(file.stem for file in files), lambda i: read_png(files[i]), files=files), reach, told
+
+
+def _axes(folder: Path, found: Evidence) -> Convention:
+    """The convention that silhouettes speak for, with a warning where it is not SRN's, or an error."""
+    if found.convention is None:
+        raise NfbenchError(
+            f"{folder}: the convention of its poses is unclear; silhouettes agree to {found.opencv:.0%} as OpenCV,"
+            f" {found.opengl:.0%} as OpenGL.",
+            "Say it: read(folder, convention='opencv'), or write opencv or opengl into its convention.txt.",
+        )
+    if found.convention == "opengl":
+        warnings.warn(f"{folder}: OpenGL poses, not SRN's; told by its silhouettes.", stacklevel=4)
+    return found.convention
 
 
 def _turned(poses: NDArray[np.float64], axes: Convention) -> NDArray[np.float32]:
@@ -246,7 +269,7 @@ def _files(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float32], tupl
             raise DataMissing(f"{folder / what} lacks {lost[0]} ({len(lost)} in all).", "Download the scene again.")
     for file in images.values():
         check_header(file, size)
-    poses = np.stack([read_pose(texts[name]) for name in images])
+    poses = read_poses([texts[name] for name in images])
     check_poses(poses, [str(texts[name]) for name in images])
     K = np.array([[f, 0, cx], [0, f, cy], [0, 0, 1]], np.float32)
     poses = np.linalg.inv(poses).astype(np.float64) if inverted else poses

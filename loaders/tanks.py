@@ -41,6 +41,7 @@ from nfbench.loaders.imagefolder import (
     refuse_scene,
 )
 from nfbench.loaders.numbers import check_last_row, numbers, read_words, text_of, whole
+from nfbench.loaders.viewsets import refuse_lenses
 from nfbench.loaders.watched import watched_box
 
 given = ("views",)
@@ -116,6 +117,7 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
         NfbenchError: the folder holds a scene already.
         Unsupported: no views, or views of several intrinsics or sizes.
     """
+    refuse_lenses(folder, splits)
     only_split(folder, splits)
     refuse_scene(folder, "images", LENS, _WRITTEN)
     views = splits["train"]

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness.cloudfile import read_cloud
-from nfbench.harness.errors import DataCorrupt, DataMissing, NotFound, did_you_mean
+from nfbench.harness.errors import DataCorrupt, NotFound, did_you_mean
 from nfbench.harness.scan import CropVolume
 from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.loaders.listfile import read_text
 
 # metres; scenes_tau_dict of isl-org/TanksAndTemples, python_toolbox/evaluation/config.py
 TOLERANCES = {
@@ -30,7 +31,9 @@ TOLERANCES = {
 
 given: tuple[str, ...] = ()
 
+_FETCH = "Fetch the scene's evaluation files from tanksandtemples.org."
 _ROOM = 0.05  # of the longest edge, around the scan
+_LEAST = np.float32(1e-3)  # scene units around a single point
 _RIGID = 1e-3  # by which the rotation of an alignment written with few digits may be off
 
 
@@ -51,9 +54,14 @@ def read(folder: Path) -> Scene:
     """The scene in the coordinates of the dataset's camera poses, its frame the alignment with the scan in metres."""
     points, crop, alignment, tolerance = read_tanks_truth(folder)
     back = np.linalg.inv(alignment)
-    xyz = (points.xyz @ back[:3, :3].T + back[:3, 3]).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found to be infinite
+        xyz = (points.xyz @ back[:3, :3].T + back[:3, 3]).astype(np.float32)
+    if not np.isfinite(xyz).all():
+        raise DataCorrupt(
+            f"{folder}: its scan, moved by the inverse of its alignment, is not finite.", "Fetch it again."
+        )
     low, high = xyz.min(0), xyz.max(0)
-    room = _ROOM * (high - low).max()
+    room = max(_ROOM * float((high - low).max()), _LEAST)
     box = np.stack([low - room, high + room])
     scale = float(np.cbrt(np.linalg.det(alignment[:3, :3])))
     return Scene(
@@ -108,8 +116,8 @@ def read_crop(path: Path) -> CropVolume:
         DataCorrupt: another format, or values that make no crop.
     """
     try:
-        data: Any = json.loads(_text(path))
-    except ValueError as error:
+        data: Any = json.loads(read_text(path, _FETCH))
+    except (ValueError, RecursionError) as error:
         raise DataCorrupt(f"{path} cannot be read as JSON: {error}", "Fetch it again.") from error
     if not isinstance(data, dict) or data.get("class_name") != "SelectionPolygonVolume":
         raise DataCorrupt(f"{path} is no SelectionPolygonVolume.", "Fetch it again.")
@@ -125,7 +133,7 @@ def read_crop(path: Path) -> CropVolume:
         )
     except DataCorrupt as error:
         raise DataCorrupt(f"{path}: {error.message}", "Fetch it again.") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataCorrupt(f"{path}: {type(error).__name__}: {error}", "Fetch it again.") from error
 
 
@@ -137,7 +145,7 @@ def read_alignment(path: Path) -> NDArray[np.float64]:
         DataCorrupt: anything else than a rotation times a factor, with a translation.
     """
     try:
-        matrix = np.array([line.split() for line in _text(path).splitlines() if line.strip()], np.float64)
+        matrix = np.array([line.split() for line in read_text(path, _FETCH).splitlines() if line.strip()], np.float64)
     except ValueError as error:
         raise DataCorrupt(f"{path} is no matrix: {error}", "Give four lines of four numbers.") from error
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
@@ -147,12 +155,3 @@ def read_alignment(path: Path) -> NDArray[np.float64]:
     if not similar or (matrix[3] != (0, 0, 0, 1)).any():
         raise DataCorrupt(f"{path} is no rotation, factor and translation: {matrix.tolist()}.", "Fetch it again.")
     return matrix
-
-
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise DataMissing(f"There is no {path}.", "Fetch the scene's evaluation files from tanksandtemples.org.")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataCorrupt(f"{path} is no text: {error}", "Fetch it again.") from error

@@ -22,10 +22,11 @@ from nfbench.harness.camera import Cameras, from_opengl
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Scene, Views
+from nfbench.loaders.arrayfile import Array, read_arrays, shaped, write_npz
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered
 from nfbench.loaders.exr import exr_size, read_exr
 from nfbench.loaders.namedimages import beside, images_in
-from nfbench.loaders.npzfile import Array, read_npz, shaped, write_npz
+from nfbench.loaders.photographs import naming
 from nfbench.loaders.pngkinds import colour_size, read_colour
 from nfbench.loaders.viewpoint import ray_lengths
 from nfbench.loaders.viewsets import one_of_each
@@ -100,13 +101,14 @@ def _views(folder: Path) -> Views:
     """All views of an object."""
     images = images_in(folder / "visualize" / "image", folder)
     path = folder / "visualize" / "depth" / "cameras.npz"
-    arrays = read_npz(path)
+    arrays = read_arrays(path)
     numbers = numbered(path, arrays, tuple(images))
     files = tuple(images.values())
     sizes = [colour_size(file) for file in files]
     c2w = from_opengl(np.stack([camera_to_world(path, arrays, n) for n in numbers]))
     K = np.stack([_intrinsics(path, arrays, n, size) for n, size in zip(numbers, sizes, strict=True)])
-    cameras = Cameras(c2w, K.astype(np.float32), np.array(sizes, np.int32))
+    with naming(path, tuple(images)), np.errstate(over="ignore"):  # what is infinite then is found to be so
+        cameras = Cameras(c2w, K.astype(np.float32), np.array(sizes, np.int32))
     depths = _depths(folder, images, sizes)
 
     def depth(index: int) -> Float:

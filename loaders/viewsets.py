@@ -1,4 +1,4 @@
-"""Lists of names, and views gathered from several splits."""
+"""What writers of views share: views gathered from several splits, and lenses that a format does not know."""
 
 from __future__ import annotations
 
@@ -9,42 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras
-from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
+from nfbench.harness.errors import ContractBroken, Unsupported
 from nfbench.harness.scene import Views
 
-MOST = 1 << 26  # bytes of a text file; the longest list in use, pixelNeRF's, has 0.4 million
 
-
-def read_text(path: Path) -> str:
-    """The text in a file, its byte order mark and Windows line ends taken out.
-
-    Raises:
-        DataMissing: there is no such file.
-        DataCorrupt: it cannot be read, is larger than `MOST`, or no UTF-8.
-    """
-    try:
-        if path.stat().st_size > MOST:
-            raise DataCorrupt(f"{path} has {path.stat().st_size} bytes.", f"It should have fewer than {MOST}.")
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except FileNotFoundError:
-        raise DataMissing(f"There is no {path}.", "Download the dataset again.") from None
-    except OSError as error:
-        raise DataCorrupt(f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk.") from None
-    except UnicodeDecodeError as error:
-        raise DataCorrupt(f"{path}: byte {error.start} is not UTF-8.", "Save the file as UTF-8.") from None
-
-
-def line_list(path: Path, blank: bool = False) -> list[str]:
-    """The lines of a file without space around them; blank lines are left out unless `blank`.
-
-    Raises:
-        DataMissing, DataCorrupt: as `read_text`, or a line that leads to another folder.
-    """
-    lines = [line.strip() for line in read_text(path).split("\n")]
-    for number, line in enumerate(lines, 1):
-        if line in (".", "..") or set(line) & {"/", "\\", "\0"}:
-            raise DataCorrupt(f"{path}: line {number} is no name: {line!r}.", "Mend or remove the line.")
-    return lines if blank else [line for line in lines if line]
+def refuse_lenses(folder: Path, splits: Mapping[str, Views]) -> None:
+    """Raise Unsupported where a view has a lens that distorts: for formats that have pinholes alone."""
+    for views in splits.values():
+        for index, name in enumerate(views.names):
+            if views.cameras.lens(index) is not None:
+                raise Unsupported(
+                    f"{folder}: the camera of view {name!r} has a lens that distorts; the format has pinholes alone.",
+                    "Undistort the images first, or write colmap or nerfstudio.",
+                )
 
 
 def one_of_each(folder: Path, splits: Mapping[str, Views]) -> Views:
@@ -52,7 +29,9 @@ def one_of_each(folder: Path, splits: Mapping[str, Views]) -> Views:
 
     Raises:
         ContractBroken: no views, two views of one name that differ in their cameras, or masks in some splits only.
+        Unsupported: lenses that distort.
     """
+    refuse_lenses(folder, splits)
     found: dict[str, tuple[Views, int]] = {}
     for views in splits.values():
         for index, name in enumerate(views.names):

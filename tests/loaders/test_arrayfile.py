@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import warnings
 import zipfile
@@ -6,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
+from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, Unsupported
 from nfbench.loaders import arrayfile
 from nfbench.loaders.arrayfile import names_in, npy_shape, read_npy, read_npz, write_bytes, write_npy, write_npz
 
@@ -186,6 +187,147 @@ def test_what_is_written_is_read_back_and_nothing_is_left_beside_it(tmp_path):
     np.testing.assert_array_equal(read_npy(tmp_path / "new" / "x.npy", (2, 3)), A)
     write_bytes(tmp_path / "new" / "y", b"12")
     (tmp_path / "new" / "z").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(NfbenchError, match="z cannot be written"):
         write_bytes(tmp_path / "new" / "z", b"12")
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["x.npy", "x.npz", "y", "z"]
+
+
+# --- arrays of any shape
+
+
+@pytest.fixture
+def packed(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(
+        path,
+        a=np.arange(6, dtype=">i2").reshape(2, 3),
+        b=np.asfortranarray(np.eye(3)[:2]),
+        c=np.float16(3),
+        d=np.array([True]),
+    )
+    return path
+
+
+def test_reads_what_numpy_reads(packed):
+    arrays = arrayfile.read_arrays(packed)
+    assert list(arrays) == ["a", "b", "c", "d"] == list(arrayfile.names_in(packed))
+    with np.load(packed) as expected:
+        for name, array in arrays.items():
+            assert array.dtype == expected[name].dtype
+            np.testing.assert_array_equal(array, expected[name])
+    assert list(arrayfile.read_arrays(packed, ["c", "x"])) == ["c"]
+
+
+def test_writes_what_it_reads(tmp_path):
+    path = tmp_path / "new" / "a.npz"
+    arrayfile.write_npz(path, {"x": np.arange(3)})
+    np.testing.assert_array_equal(arrayfile.read_arrays(path)["x"], np.arange(3))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NfbenchError, match="cannot be written"):
+        arrayfile.write_npz(tmp_path / "file" / "a.npz", {"x": np.arange(3)})
+
+
+@pytest.mark.parametrize(
+    ("array", "word"),
+    [
+        (np.array([{}]), "unpickle"),
+        (np.array(["x"]), "<U1"),
+        (np.array([1j]), "complex128"),
+        (np.zeros(2, "i4,f4"), "not numbers"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path, array, word):
+    np.savez(tmp_path / "a.npz", good=np.eye(2), bad=array)
+    with pytest.raises(DataCorrupt, match=word) as caught:
+        arrayfile.read_arrays(tmp_path / "a.npz")
+    assert "a.npz: array 'bad'" in caught.value.message
+    np.testing.assert_array_equal(arrayfile.read_arrays(tmp_path / "a.npz", ["good"])["good"], np.eye(2))
+
+
+def test_missing_and_damaged_files(packed, tmp_path):
+    with pytest.raises(DataMissing, match=r"no .*x\.npz"):
+        arrayfile.read_arrays(tmp_path / "x.npz")
+    assert arrayfile.names_in(tmp_path / "x.npz") == ()
+    whole = packed.read_bytes()
+    for data in (b"", b"x", whole[:100], whole[:60] + b"####" + whole[64:]):
+        packed.write_bytes(data)
+        with pytest.raises(DataCorrupt, match=r"a\.npz"):
+            arrayfile.read_arrays(packed)
+
+
+def archive(path, name, data, times=1):
+    with zipfile.ZipFile(path, "w") as file:
+        for _ in range(times):
+            file.writestr(name, data)
+
+
+def npy(shape, data=b"\0" * 16, magic=(1, 0)):
+    head = io.BytesIO()
+    write = np.lib.format.write_array_header_1_0 if magic == (1, 0) else np.lib.format.write_array_header_2_0
+    write(head, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return head.getvalue() + data
+
+
+def test_sizes_that_are_declared_and_not_there(tmp_path):
+    path = tmp_path / "a.npz"
+    for shape in ((3,), (1,), (10**12,), (2, 0), (-2,), (-1, -2)):
+        archive(path, "x.npy", npy(shape))
+        with pytest.raises(DataCorrupt, match=r"'x' declares \d+ bytes and has 16|'x' cannot be read"):
+            arrayfile.read_arrays(path)
+    archive(path, "x.npy", npy((2,), magic=(2, 0)))
+    assert arrayfile.read_arrays(path)["x"].tolist() == [0, 0]
+    archive(path, "x.npy", npy((2,)).replace(b"\x93NUMPY\x01", b"\x93NUMPY\x03"))
+    with pytest.raises(DataCorrupt, match="'x' cannot be read"):
+        arrayfile.read_arrays(path)
+
+
+def test_sizes_are_bounded(packed, monkeypatch):
+    assert arrayfile._MOST == 1 << 30
+    size = len(npy((2,)))
+    archive(packed, "x.npy", npy((2,)))
+    monkeypatch.setattr(arrayfile, "_MOST", size)
+    assert len(arrayfile.read_arrays(packed)["x"]) == 2
+    monkeypatch.setattr(arrayfile, "_MOST", size - 1)
+    with pytest.raises(DataCorrupt, match=f"x.npy declares {size} bytes"):
+        arrayfile.read_arrays(packed)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_names_given_twice(packed):
+    archive(packed, "x.npy", npy((2,)), times=2)
+    with pytest.raises(DataCorrupt, match="x is there twice"):
+        arrayfile.read_arrays(packed)
+
+
+def test_shapes():
+    value = arrayfile.shaped("f: x", np.ones((5, 3), np.float16), (4, 3), (-1, 3))
+    assert value.dtype == np.float64
+    assert arrayfile.shaped("f: x", np.array(2), ()) == 2
+    assert arrayfile.shaped("f: x", np.ones((0, 3)), (-1, 3)).shape == (0, 3)
+    with pytest.raises(DataMissing, match="f: x is missing"):
+        arrayfile.shaped("f: x", None, (3,))
+    with pytest.raises(DataCorrupt, match=r"f: x has shape \(5, 3\), not \(4, 3\) or \(N, 2\)"):
+        arrayfile.shaped("f: x", np.ones((5, 3)), (4, 3), (-1, 2))
+    with pytest.raises(DataCorrupt, match="shape"):
+        arrayfile.shaped("f: x", np.ones(3), (3, 3))
+    bad = np.ones((4, 3))
+    bad[2, 1], bad[3, 0] = np.nan, np.inf
+    with pytest.raises(DataCorrupt, match=r"f: x holds NaN or infinity in row 2 \(2 in all\)"):
+        arrayfile.shaped("f: x", bad, (4, 3))
+    with pytest.raises(DataCorrupt, match="row 0"):
+        arrayfile.shaped("f: x", np.array(np.nan), ())
+
+
+def test_a_pipe_has_no_names_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    assert names_in(tmp_path / "a.npz") == ()
+
+
+def test_a_member_that_declares_to_be_stored_in_more_than_the_file(packed):
+    """As in a damaged directory: room would be made for what is to be read."""
+    archive(packed, "x.npy", npy((2,)))
+    whole = packed.read_bytes()
+    at = whole.rindex(b"PK\x01\x02") + 20
+    packed.write_bytes(whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :])
+    with pytest.raises(DataCorrupt, match=r"x\.npy declares"):
+        arrayfile.read_arrays(packed)

@@ -31,6 +31,8 @@ LENS_OF = {  # every model that is read: its number, parameters, and K and lens 
     ),
     "SIMPLE_RADIAL_FISHEYE": (8, [60, 31, 25, 0.1], (60, 60, 31, 25), [0.1, 0, 0, 0, 0, 0, 0, 0]),
     "RADIAL_FISHEYE": (9, [60, 31, 25, 0.1, 0.02], (60, 60, 31, 25), [0.1, 0.02, 0, 0, 0, 0, 0, 0]),
+    "SIMPLE_FISHEYE": (14, [60, 31, 25], (60, 60, 31, 25), [0] * 8),
+    "FISHEYE": (15, [60, 61, 31, 25], (60, 61, 31, 25), [0] * 8),
 }
 
 
@@ -187,7 +189,17 @@ def test_lenses_reach_the_cameras(binary):
 
 @pytest.mark.parametrize(
     ("number", "name"),
-    [(7, "FOV"), (10, "THIN_PRISM_FISHEYE"), (11, "RAD_TAN_THIN_PRISM_FISHEYE"), (99, "number 99"), (-1, "number -1")],
+    [
+        (7, "FOV"),
+        (10, "THIN_PRISM_FISHEYE"),
+        (11, "RAD_TAN_THIN_PRISM_FISHEYE"),
+        (12, "SIMPLE_DIVISION"),
+        (13, "DIVISION"),
+        (16, "EUCM"),
+        (17, "EQUIRECTANGULAR"),
+        (18, "number 18"),
+        (-1, "number -1"),
+    ],
 )
 def test_other_models_of_a_camera_are_refused_by_name(binary, number, name):
     (binary / "sparse" / "0" / "cameras.bin").write_bytes(struct.pack("<QIiQQ12d", 1, 7, number, W, H, *[1.0] * 12))
@@ -526,3 +538,40 @@ def test_only_two_splits_and_a_new_folder(binary, tmp_path):
         colmap.write(binary, splits)
     with pytest.raises(ContractBroken, match="train, val"):
         colmap.write(tmp_path / "copy", {"train": splits["train"], "val": splits["test"]})
+
+
+def test_an_equidistant_fisheye_sees_at_the_angle_times_the_focal_length(tmp_path):
+    """theta = r of COLMAP's FISHEYE: 30 degrees off the axis is 60 pi / 6 pixels off the middle."""
+    scene = make_scene(tmp_path / "scene")
+    write_cameras(scene / "sparse" / "0", False, "SIMPLE_FISHEYE")
+    cameras = colmap.read(scene).given.views.cameras
+    angle = np.pi / 6
+    local = np.array([np.sin(angle), 0, np.cos(angle)])
+    xyz = cameras.centres[0] + 5 * cameras.c2w[0, :, :3] @ local
+    xy, _ = project(cameras, 0, xyz[None])
+    np.testing.assert_allclose(xy, [[31 + 60 * angle, 25]], atol=1e-3)
+
+
+def test_a_panorama_is_refused_by_its_name(tmp_path):
+    scene = make_scene(tmp_path / "scene")
+    (scene / "sparse" / "0" / "cameras.bin").write_bytes(struct.pack("<QIiQQ2d", 1, 7, 17, W, H, W, H))
+    refused(scene, "camera 7", "EQUIRECTANGULAR", error=Unsupported)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_rigs_and_frames_of_newer_versions_lie_beside_the_model(tmp_path, text):
+    """COLMAP 3.12 and later: src/colmap/scene/reconstruction_io_{binary,text}.cc."""
+    scene = make_scene(tmp_path / "scene", text)
+    wanted = colmap.read(scene)
+    model = scene / "sparse" / "0"
+    if text:
+        (model / "rigs.txt").write_text("# Rig calib list\n1 1 CAMERA 7\n")
+        (model / "frames.txt").write_text("# Frame list\n1 1 1 0 0 0 0 0 0 1 CAMERA 7 1\n")
+    else:
+        (model / "rigs.bin").write_bytes(struct.pack("<QIIiI", 1, 1, 1, 0, 7))
+        frame = struct.pack("<II7dIiIQ", 1, 1, *world_to_camera(0), 1, 0, 7, 1)
+        (model / "frames.bin").write_bytes(struct.pack("<Q", 1) + frame)
+    assert colmap.detect(scene)
+    found = colmap.read(scene)
+    np.testing.assert_array_equal(found.given.views.cameras.c2w, wanted.given.views.cameras.c2w)
+    np.testing.assert_array_equal(found.given.cloud.xyz, wanted.given.cloud.xyz)

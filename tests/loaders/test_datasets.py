@@ -73,7 +73,7 @@ def test_what_cannot_be_fetched_says_how_it_is_got():
         dataset("shapenet-onet").fetched()
     assert "register at https://shapenet.org" in caught.value.hint
     assert "nfbench download shapenet-onet --from FILE" in caught.value.hint
-    assert "Its licence: The terms of ShapeNet: research" in caught.value.hint
+    assert "Its licence: The terms of ShapeNet" in caught.value.hint
     assert "https://github.com/autonomousvision/occupancy_networks" in caught.value.hint
     assert "drive.google.com" in dataset("seathru-nerf").how()
 

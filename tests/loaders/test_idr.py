@@ -269,7 +269,7 @@ def test_a_camera_that_is_missing(folder):
         ("world_mat_1", np.eye(4)[:3], "shape (3, 4)"),
         ("world_mat_1", np.eye(4).astype("U4"), "<U4"),
         ("world_mat_1", np.eye(4, dtype=complex), "complex128"),
-        ("world_mat_1", np.zeros((40, 40)), "bytes, no matrix"),
+        ("world_mat_1", np.zeros((40, 40)), "world_mat_1.npy declares"),
         ("world_mat_1", np.diag([100.0, 100, 0, 1]), "world_mat_1 is singular"),
         ("world_mat_1", np.zeros((4, 4)) + np.diag([0, 0, 0, 1.0]), "world_mat_1 is singular"),
         ("world_mat_1", np.diag([100.0, -100, 1, 1]), "world_mat_1 mirrors space"),
@@ -298,7 +298,7 @@ def test_objects_are_not_unpickled(folder):
     found = matrices()
     found["world_mat_2"] = cursed
     np.savez(folder / "cameras.npz", **found)
-    refused(folder, "world_mat_2 is object")
+    refused(folder, "world_mat_2' holds objects")
 
 
 def test_an_array_that_declares_too_much_is_refused_unread(folder):
@@ -306,16 +306,18 @@ def test_an_array_that_declares_too_much_is_refused_unread(folder):
     np.lib.format.write_array_header_1_0(packed, {"descr": "<f8", "fortran_order": False, "shape": (1 << 20, 1 << 20)})
     with zipfile.ZipFile(folder / "cameras.npz", "a") as archive:
         archive.writestr("world_mat_4.npy", packed.getvalue())
-    refused(folder, "world_mat_4", "shape (1048576, 1048576)")
+    refused(folder, "'world_mat_4' declares 8796093022208 bytes")
 
 
 def test_npy_of_other_versions(folder):
-    """2.0 is for headers beyond 64 KiB, which no matrix has."""
-    packed = io.BytesIO()
-    np.lib.format.write_array(packed, np.eye(4), version=(2, 0))
-    with zipfile.ZipFile(folder / "cameras.npz", "a") as archive:
-        archive.writestr("world_mat_4.npy", packed.getvalue())
-    refused(folder, "cameras.npz", "another version")
+    """2.0 is for headers beyond 64 KiB, which no matrix has; it is read all the same."""
+    before = idr.read(folder).given.views.cameras
+    with zipfile.ZipFile(folder / "cameras.npz", "w") as archive:
+        for name, matrix in matrices().items():
+            packed = io.BytesIO()
+            np.lib.format.write_array(packed, matrix, version=(2, 0))
+            archive.writestr(f"{name}.npy", packed.getvalue())
+    np.testing.assert_array_equal(idr.read(folder).given.views.cameras.c2w, before.c2w)
 
 
 @pytest.mark.parametrize("kind", ["<f4", ">f8", "<i4"])
@@ -333,13 +335,13 @@ def test_matrices_of_any_numbers_in_any_order(folder, kind, order):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"\x93NUMPY"])
 def test_a_file_that_is_no_npz(folder, content):
     (folder / "cameras.npz").write_bytes(content)
-    refused(folder, "cameras.npz cannot be read as npz")
+    refused(folder, "cameras.npz cannot be read as NPZ" if content else "cameras.npz is empty")
 
 
 def test_a_file_that_is_cut_short(folder):
     whole = (folder / "cameras.npz").read_bytes()
     (folder / "cameras.npz").write_bytes(whole[: len(whole) // 2])
-    refused(folder, "cameras.npz cannot be read as npz")
+    refused(folder, "cameras.npz cannot be read as NPZ")
 
 
 def test_masks_that_are_missing_or_of_others(folder):

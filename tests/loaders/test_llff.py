@@ -1,5 +1,6 @@
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -359,3 +360,125 @@ def test_the_real_fern(real_data):
 def test_no_other_real_sample_is_taken_for_llff(real_data):
     assert [path.name for path in sorted(real_data.iterdir()) if llff.detect(path)] == ["llff_fern"]
     assert (real_data / "dtu_scan24_200x150" / "poses_bounds.npy").is_file()  # the trap
+
+
+# --- fern's cameras against its pixels: the sample has no sparse points, so that they are made here
+
+
+SEEN_BY = (3, 8, 11)  # far apart; points are triangulated from the first two, and looked for in the third
+
+
+@pytest.fixture(scope="module")
+def tracks(real_data):
+    """All twenty cameras of fern, and where (3,T,2) in pixels the same spots are seen in three of its views."""
+    from skimage.color import rgb2gray
+    from skimage.feature import SIFT, match_descriptors
+
+    splits = llff.splits(real_data / "llff_fern").values()
+    views = {name: (part, i) for part in splits for i, name in enumerate(part.names)}
+    order = [views[name] for name in sorted(views)]
+    of = {
+        what: np.stack([getattr(part.cameras, what)[i] for part, i in order])
+        for what in ("c2w", "K", "size", "near_far")
+    }
+    found = []
+    for at in SEEN_BY:
+        sift = SIFT(upsampling=1)
+        sift.detect_and_extract(rgb2gray(order[at][0].image(order[at][1])))
+        found.append((sift.keypoints[:, ::-1] + 0.5, sift.descriptors))  # pixel centres at +0.5
+    matches = [
+        dict(match_descriptors(found[0][1], other[1], cross_check=True, max_ratio=0.8).tolist()) for other in found[1:]
+    ]
+    spots = [(a, b, matches[1][a]) for a, b in matches[0].items() if a in matches[1]]
+    return Cameras(**of), np.stack([found[k][0][[spot[k] for spot in spots]] for k in range(3)])
+
+
+def triangulated(cameras, xy):
+    """(T,3) by the direct linear transform (Hartley and Zisserman, section 12.2), without nfbench's projection."""
+    rows = []
+    for at, spots in zip(SEEN_BY[:2], xy[:2], strict=True):
+        turn, centre = cameras.c2w[at, :, :3].astype(np.float64).T, cameras.c2w[at, :, 3].astype(np.float64)
+        P = cameras.K[at] @ np.concatenate([turn, -(turn @ centre)[:, None]], axis=1)
+        rows += [spots[:, k, None] * P[2] - P[k] for k in (0, 1)]
+    homogeneous = np.linalg.svd(np.stack(rows, axis=1))[2][:, -1]
+    return homogeneous[:, :3] / homogeneous[:, 3:]
+
+
+def judged(cameras, xy):
+    """The median error in pixels in the third view, and the part of all points in frame and in range of all views."""
+    points = triangulated(cameras, xy)
+    apart = np.linalg.norm(project(cameras, SEEN_BY[2], points)[0] - xy[2], axis=1)
+    front = np.all([project(cameras, at, points)[1] > 0 for at in SEEN_BY], axis=0)
+    good = points[front & (apart < 2)]
+    if not len(good):
+        return float(np.median(apart)), 0.0, 0.0
+    framed, ranged = [], []
+    for at in range(len(cameras)):
+        pixels, depth = project(cameras, at, good)
+        framed.append((depth > 0) & ((pixels > 0) & (pixels < cameras.size[at])).all(1))
+        distance = np.linalg.norm(good - cameras.centres[at], axis=1)
+        ranged.append((cameras.near_far[at, 0] < distance) & (distance < cameras.near_far[at, 1]))
+    share = len(good) / len(points)
+    return float(np.median(apart)), share * float(np.mean(framed)), float(np.mean(ranged))
+
+
+def test_spots_of_ferns_images_are_where_its_cameras_say(tracks):
+    """Measured: 38 spots, 0.88 px in the third view, all of the good ones in the frames and ranges of all 20 views."""
+    cameras, xy = tracks
+    assert xy.shape[1] >= 30
+    error, share, ranged = judged(cameras, xy)
+    assert error < 1
+    assert share > 0.75  # of all matches, false ones included
+    assert ranged >= 0.98
+    points = triangulated(cameras, xy)
+    good = points[np.linalg.norm(project(cameras, SEEN_BY[2], points)[0] - xy[2], axis=1) < 2]
+    inside = [project(cameras, at, good)[0] for at in range(len(cameras))]
+    assert np.mean([((p > 0) & (p < cameras.size[0])).all(1) for p in inside]) >= 0.98
+
+
+def flipped(cameras, axes):
+    c2w = cameras.c2w.copy()
+    c2w[:, :, axes] *= -1
+    return replace(cameras, c2w=c2w)
+
+
+def transposed(cameras):
+    turned = cameras.c2w[:, :, :3].swapaxes(1, 2)
+    return replace(cameras, c2w=np.concatenate([turned, cameras.c2w[:, :, 3:]], axis=2))
+
+
+def with_intrinsics(cameras, change):
+    K = cameras.K.copy()
+    change(K)
+    return replace(cameras, K=K)
+
+
+def focal(factor):
+    return lambda K: np.multiply.at(K, (slice(None), [0, 1], [0, 1]), factor)
+
+
+def moved(x, y):
+    return lambda K: np.add.at(K, (slice(None), [0, 1], 2), [x, y])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(lambda c: flipped(c, [1, 2]), id="OpenGL axes"),
+        pytest.param(lambda c: flipped(c, [0, 2]), id="x and z turned"),
+        pytest.param(lambda c: flipped(c, [0, 1]), id="x and y turned"),
+        pytest.param(lambda c: replace(c, c2w=c.c2w[:, :, [1, 0, 2, 3]] * [1, -1, 1, 1]), id="LLFF's order of axes"),
+        pytest.param(transposed, id="transposed"),
+        pytest.param(lambda c: with_intrinsics(c, focal(8)), id="focal length of the whole image"),
+        pytest.param(lambda c: with_intrinsics(c, focal(2)), id="focal length twice as long"),
+        pytest.param(lambda c: with_intrinsics(c, focal(0.5)), id="focal length half as long"),
+        pytest.param(lambda c: with_intrinsics(c, moved(-63, 63)), id="height and width swapped"),
+        pytest.param(lambda c: with_intrinsics(c, moved(40, 40)), id="middle 40 pixels off"),
+        pytest.param(lambda c: replace(c, near_far=c.near_far / 4), id="bounds of another scale"),
+    ],
+)
+def test_wrong_cameras_of_fern_are_found_out(tracks, wrong):
+    """A few percent of the focal length, or some pixels of its middle, a scene seen from the front does not tell."""
+    cameras, xy = tracks
+    error, share, ranged = judged(wrong(cameras), xy)
+    assert error >= 1 or share <= 0.75 or ranged < 0.98

@@ -45,9 +45,9 @@ def test_numbers_of_all_kinds(path, kind, order, save):
     ("value", "word"),
     [
         (np.eye(4).tolist()[:3], r"a is float64 of shape \(3, 4\)"),
-        (np.eye(4, dtype=complex), "a is complex128"),
+        (np.eye(4, dtype=complex), "'a' holds complex128"),
         (np.eye(4, dtype=bool), "a is bool"),
-        (np.zeros((5, 25)), "a has 1128 bytes, no matrix"),
+        (np.zeros((5, 25)), r"a.npy declares 1128 bytes"),
         (np.diag([1, np.nan, 1, 1]), "a holds NaN or infinity"),
         (np.diag([1, -np.inf, 1, 1]), "a holds NaN or infinity"),
         (np.diag([1, 1e39, 1, 1]), "a holds NaN or infinity"),
@@ -81,14 +81,14 @@ def test_the_most_bytes(path, monkeypatch):
     monkeypatch.setattr(matrices, "_MOST", 256)
     read_matrices(path, ["a"])
     monkeypatch.setattr(matrices, "_MOST", 255)
-    with pytest.raises(DataCorrupt, match="a has 256 bytes"):
+    with pytest.raises(DataCorrupt, match=r"a\.npy declares 256 bytes"):
         read_matrices(path, ["a"])
 
 
 def test_objects_are_not_unpickled(path):
     cursed = np.empty((4, 4), object)
     np.savez(path, a=cursed)
-    with pytest.raises(DataCorrupt, match="a is object"):
+    with pytest.raises(DataCorrupt, match="array 'a' holds objects"):
         read_matrices(path, ["a"])
 
 
@@ -96,11 +96,14 @@ def test_numbers_cut_short_and_other_versions(path):
     whole, other = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array(whole, np.eye(4))
     np.lib.format.write_array(other, np.eye(4), version=(2, 0))
-    for data in (whole.getvalue()[:-1], whole.getvalue()[:20], other.getvalue(), b""):
+    for data in (whole.getvalue()[:-1], whole.getvalue()[:20], b""):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a.npy", data)
-        with pytest.raises(DataCorrupt, match="cannot be read as npz"):
+        with pytest.raises(DataCorrupt, match=r"'a' (cannot be read|declares 128 bytes and has 127)"):
             read_matrices(path, ["a"])
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", other.getvalue())
+    np.testing.assert_array_equal(read_matrices(path, ["a"])["a"], np.eye(4))
     path.write_bytes(b"PK")
-    with pytest.raises(DataCorrupt, match="cannot be read as npz"):
+    with pytest.raises(DataCorrupt, match="cannot be read as NPZ"):
         read_matrices(path)

@@ -193,8 +193,6 @@ def test_detection_needs_cameras_and_images(folder):
         (camera_text(1).replace("extrinsic", "pose"), "no camera"),
         (camera_text(1).replace("intrinsic", "K"), "no camera"),
         (camera_text(1, "1 nan"), "line 12: 'nan'"),
-        (camera_text(1, "0 0 0 0"), "depth from 0 to 0"),
-        (camera_text(1, "-1 1 1 3"), "depth from -1"),
         (camera_text(1, "3 1 1 3"), "depth from 3 to 3"),
         (camera_text(1, "1 9e29 2"), "depth from 1 to 1.8e+30"),
         (camera_text(1, matrix=extrinsic(1).T), "extrinsic: the last row"),
@@ -397,3 +395,21 @@ def test_writing_what_was_read_changes_nothing_but_rounding(folder, tmp_path):
     unlike = replace(before.given.views, load_depth=None)
     mvsnet.write(tmp_path / "flat", {"train": unlike})
     assert not (tmp_path / "flat" / "rendered_depth_maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("depth", "range_of"), [("0 0 0 0", (2.5, 8.85)), ("-4 0.1 2 -1", (2.5, 8.85)), ("-1 1 1 3", (0, 3))]
+)
+def test_ranges_at_or_below_zero_as_the_official_readme_warns_of(folder, depth, range_of):
+    """BlendedMVS README.md, Note: depth_min and depth_max might be smaller than or equal to zero (very few)."""
+    expected = mvsnet.read(folder).given.views.cameras.near_far
+    (folder / "cams" / "00000001_cam.txt").write_text(camera_text(1, depth))
+    found = mvsnet.read(folder).given.views.cameras.near_far
+    np.testing.assert_array_equal(found[[0, 2]], expected[[0, 2]])
+    np.testing.assert_allclose(found[1], [range_of[0], expected[1, 1] * range_of[1] / 8.85], rtol=1e-6)
+
+
+def test_a_scene_without_any_range_is_refused(folder):
+    for i in range(N):
+        (folder / "cams" / f"{i:08d}_cam.txt").write_text(camera_text(i, "0 0 0 0"))
+    refused(folder, "no camera has a range")

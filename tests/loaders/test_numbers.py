@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nfbench.harness.errors import DataCorrupt, DataMissing
-from nfbench.loaders import numbers as module
+from nfbench.loaders import listfile
 from nfbench.loaders.numbers import check_last_row, numbers, read_matrix, read_words, text_of, whole
 
 
@@ -25,9 +25,9 @@ def test_files_that_are_no_text(path, monkeypatch):
     with pytest.raises(DataCorrupt, match="byte 2"):
         read_words(path)
     path.write_bytes(b"1234")
-    monkeypatch.setattr(module, "_MOST", 4)
+    monkeypatch.setattr(listfile, "_MOST", 4)
     assert read_words(path) == [(1, ["1234"])]
-    monkeypatch.setattr(module, "_MOST", 3)
+    monkeypatch.setattr(listfile, "_MOST", 3)
     with pytest.raises(DataCorrupt, match="4 bytes"):
         read_words(path)
 

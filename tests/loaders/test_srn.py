@@ -3,11 +3,13 @@ import shutil
 import numpy as np
 import pytest
 
+from nfbench.harness import inspection
 from nfbench.harness.camera import Cameras, look_at, project
+from nfbench.harness.dataset import opened
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError, Unsupported
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Views
-from nfbench.loaders import srn
+from nfbench.loaders import srn, srnfile
 
 F, SIDE, RADIUS = 40.0, 32, 2.0
 BALLS = np.array([[0.0, 0, 0, 0.35], [0.4, 0.1, 0, 0.15], [0, -0.3, 0.35, 0.2]])
@@ -385,7 +387,7 @@ def random_views(n=4, size=(6, 4), seed=0, names=None):
 def test_written_scenes_are_read_back_exactly(tmp_path):
     views = random_views(names=("b ☃", "a", "d", "c"))
     srn.write(tmp_path / "s", {"train": views.subset([0, 1]), "test": views.subset([1, 2, 3])})
-    back, _ = srn._views(tmp_path / "s", None)
+    back = srn._views(tmp_path / "s", None)[0]
     order = [1, 0, 3, 2]
     assert back.names == ("a", "b ☃", "c", "d")
     np.testing.assert_array_equal(back.cameras.c2w, views.cameras.c2w[order])
@@ -511,3 +513,61 @@ def test_the_real_car_with_opengl_poses(real_data):
         xy, depth = project(views.cameras, i, np.zeros((1, 3)))
         assert depth > 0
         assert srn._foreground(views.image(i))[int(xy[0, 1]), int(xy[0, 0])]
+
+
+def counted(whole, what, looks):
+    def call(*arguments):
+        looks[what] += 1
+        return whole(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_one_look_at_the_files_opens_a_scene_with_all_that_is_known_of_it(tmp_path, monkeypatch, said):
+    folder = tmp_path / "a"
+    make(folder)
+    if said:
+        (folder / "convention.txt").write_text("opencv")
+    wanted = srn.read(folder), srn.splits(folder), srn.notes(folder)
+    looks = {"read_poses": 0, "agreement": 0}
+    for what in looks:
+        monkeypatch.setattr(srn, what, counted(getattr(srn, what), what, looks))
+    found = opened(folder, srn)
+    assert looks == {"read_poses": 1, "agreement": 0 if said else 2}  # one for each convention
+    assert found[2] == wanted[2]
+    assert {name: views.names for name, views in found[1].items()} == {
+        name: views.names for name, views in wanted[1].items()
+    }
+    assert found[0].hidden.names == wanted[0].hidden.names
+    np.testing.assert_array_equal(found[1]["train"].cameras.c2w, wanted[0].given.views.cameras.c2w)
+    again = inspection.inspect(folder, "srn")
+    assert again["scenes"][0]["notes"] == wanted[2]
+    assert looks == {"read_poses": 2, "agreement": 0 if said else 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("1 2 3", "3 numbers"),
+        ("nan " * 16, "NaN"),
+        ("1e39 " + "0 " * 15, "line 1 holds"),
+        ("1 0 0 0 0 1 0 0 0 0 1 0 0 0 1 1", "last row"),
+        ("x " * 16, "not of numbers"),
+        (b"\xff", "UTF-8"),
+        (None, "no .*b.txt"),
+    ],
+)
+def test_poses_read_together_are_refused_as_one_is(tmp_path, text, word):
+    paths = [tmp_path / f"{name}.txt" for name in "ab"]
+    sound = "1 0 0 0.5\r\n0 1 0 2\n\n0 0 1 3 0 0 0 1\n"
+    paths[0].write_text(sound)
+    paths[1].write_text("\ufeff" + sound, encoding="utf-8")
+    np.testing.assert_array_equal(srnfile.read_poses(paths), np.stack([srnfile.read_pose(path) for path in paths]))
+    paths[1].unlink()
+    if text is not None:
+        paths[1].write_bytes(text if isinstance(text, bytes) else text.encode())
+    for read in (lambda: srnfile.read_pose(paths[1]), lambda: srnfile.read_poses(paths)):
+        with pytest.raises(NfbenchError, match=word) as caught:
+            read()
+        assert "b.txt" in caught.value.message

@@ -64,26 +64,6 @@ def test_what_does_not_go_together(tmp_path):
             )
 
 
-def test_text(tmp_path, monkeypatch):
-    path = tmp_path / "a.lst"
-    path.write_bytes("\ufeffä b \r\n\r\n c".encode())
-    assert viewsets.line_list(path) == ["ä b", "c"]
-    assert viewsets.line_list(path, blank=True) == ["ä b", "", "c"]
-    path.write_bytes(b"a\xff")
-    with pytest.raises(DataCorrupt, match="byte 1 is not UTF-8"):
-        viewsets.read_text(path)
-    with pytest.raises(DataMissing, match=r"no .*lst2"):
-        viewsets.read_text(tmp_path / "a.lst2")
-    with pytest.raises(DataCorrupt, match="cannot be read"):
-        viewsets.read_text(tmp_path)
-    monkeypatch.setattr(viewsets, "MOST", 2)
-    path.write_bytes(b"ab")
-    assert viewsets.read_text(path) == "ab"
-    path.write_bytes(b"abc")
-    with pytest.raises(DataCorrupt, match="3 bytes"):
-        viewsets.read_text(path)
-
-
 def test_images_in_a_folder(tmp_path):
     for name in ("b.PNG", "a.jpg", ".a.png", "c.txt", "d e.png"):
         (tmp_path / name).write_text("")
