@@ -33,7 +33,7 @@ class Loader(Protocol):
     """
 
     given: tuple[str, ...]
-    """What its scenes give: some of `views`, `cloud`, `samples`."""
+    """What its scenes give: some of `views`, `cloud`, `samples`, `voxels`."""
 
     def detect(self, folder: Path) -> bool:
         """Whether this folder is one scene of the format, told by its files alone."""

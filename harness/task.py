@@ -26,7 +26,7 @@ class Task:
         name: `procedural/knot`, or format and folder for a path: `blender/chair`; `+every8` marks a declared sub-task.
         version: changes whenever the data does; for a path, a fingerprint of its files.
         protocol: the id of the protocol it is measured under, `nerf-synthetic@1`.
-        given: what a method sees of a test scene: some of `views`, `cloud`, `samples`.
+        given: what a method sees of a test scene: some of `views`, `cloud`, `samples`, `voxels`.
         test: the scenes that are fitted and measured.
         train: the scenes that a method may learn a prior from; none for a task about single scenes.
         summary: one sentence.
