@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nfbench.baselines.onet_decoder import ConditionalNorm, Decoder
 from nfbench.baselines.shape_batches import Shape, ShapeBatches, cloud_of, subset
 from nfbench.harness.checkpoint import read_checkpoint, write_checkpoint
 from nfbench.harness.errors import DataCorrupt, Unsupported
@@ -128,104 +129,6 @@ class PointEncoder(nn.Module):
         return self.fc_c(functional.relu(pooled[:, 0]))  # type: ignore[no-any-return]
 
 
-class ConditionalNorm(nn.Module):
-    """Batch normalisation whose scale and shift are linear in the code (de Vries et al. 2017).
-
-    It starts as plain normalisation: scale 1 and shift 0 whatever the code.
-    """
-
-    mean: Tensor
-    var: Tensor
-
-    def __init__(self, code: int, hidden: int) -> None:
-        super().__init__()
-        self.gamma = nn.Linear(code, hidden)
-        self.beta = nn.Linear(code, hidden)
-        nn.init.zeros_(self.gamma.weight)
-        nn.init.ones_(self.gamma.bias)
-        nn.init.zeros_(self.beta.weight)
-        nn.init.zeros_(self.beta.bias)
-        self.register_buffer("mean", torch.zeros(hidden))
-        self.register_buffer("var", torch.ones(hidden))
-
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """(B,T,hidden) normalised over shapes and points while training, by the running statistics otherwise."""
-        gamma, beta = self.gamma(code), self.beta(code)
-        if not self.training:
-            scale, shift = self._fold(gamma, beta)
-            return torch.addcmul(shift[:, None], x, scale[:, None])
-        normal = functional.batch_norm(x.flatten(0, 1), self.mean, self.var, training=True).view_as(x)
-        return torch.addcmul(beta[:, None], normal, gamma[:, None])
-
-    def affine(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift (B,hidden) that the layer comes down to once the running statistics are fixed."""
-        return self._fold(self.gamma(code), self.beta(code))
-
-    def _fold(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        scale = gamma * torch.rsqrt(self.var + 1e-5)
-        return scale, beta - self.mean * scale
-
-
-class ConditionalBlock(nn.Module):
-    """Two fully connected layers, each behind conditional normalisation and ReLU, added to the input (B,T,hidden)."""
-
-    def __init__(self, code: int, hidden: int) -> None:
-        super().__init__()
-        self.bn_0 = ConditionalNorm(code, hidden)
-        self.bn_1 = ConditionalNorm(code, hidden)
-        self.fc_0 = nn.Linear(hidden, hidden)
-        self.fc_1 = nn.Linear(hidden, hidden)
-        nn.init.zeros_(self.fc_1.weight)
-
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """(B,T,hidden) from features of the same shape and codes (B,code)."""
-        inner = self.fc_0(functional.relu(self.bn_0(x, code)))
-        return x + self.fc_1(functional.relu(self.bn_1(inner, code)))  # type: ignore[no-any-return]
-
-
-class Decoder(nn.Module):
-    """Points (B,T,3) and codes (B,code) to the logits (B,T) of lying inside (section 3)."""
-
-    def __init__(self, code: int, hidden: int, blocks: int) -> None:
-        super().__init__()
-        self.fc_p = nn.Linear(3, hidden)
-        self.blocks = nn.ModuleList(ConditionalBlock(code, hidden) for _ in range(blocks))
-        self.bn = ConditionalNorm(code, hidden)
-        self.fc_out = nn.Linear(hidden, 1)
-
-    def forward(self, xyz: Tensor, code: Tensor) -> Tensor:
-        """Logits (B,T) of points (B,T,3) for codes (B,code)."""
-        x = self.fc_p(xyz)
-        for block in self.blocks:
-            x = block(x, code)
-        return self.fc_out(functional.relu(self.bn(x, code))).squeeze(-1)  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def specialise(self, code: Tensor) -> dict[str, Tensor]:
-        """The weights of a plain network that gives the same logits for this one code (1,code), and nothing else.
-
-        For a fixed code the conditional normalisation is affine; the second one of a block goes into the layer
-        before it, which leaves two thirds of the work per point.
-        """
-        weights = {"in.weight": self.fc_p.weight, "in.bias": self.fc_p.bias}
-        for i, block in enumerate(self.blocks):
-            assert isinstance(block, ConditionalBlock)  # for the type checker, which sees plain modules
-            scale, shift = (t[0] for t in block.bn_0.affine(code))
-            inner, offset = (t[0] for t in block.bn_1.affine(code))
-            weights |= {
-                f"{i}.scale": scale,
-                f"{i}.shift": shift,
-                f"{i}.weight_0": block.fc_0.weight * inner[:, None],
-                f"{i}.bias_0": block.fc_0.bias * inner + offset,
-                f"{i}.weight_1": block.fc_1.weight,
-                f"{i}.bias_1": block.fc_1.bias,
-            }
-        scale, shift = (t[0] for t in self.bn.affine(code))
-        weights |= {"out.scale": scale, "out.shift": shift, "out.weight": self.fc_out.weight}
-        weights["out.bias"] = self.fc_out.bias
-        return {name: weight.detach().clone().contiguous() for name, weight in weights.items()}
-
-
 class Network(nn.Module):
     """Encoder and decoder in one, its parameters in the order of the released model's."""
 
@@ -237,6 +140,14 @@ class Network(nn.Module):
     def forward(self, cloud: Tensor, xyz: Tensor) -> Tensor:
         """Logits (B,T) of points (B,T,3) for clouds (B,N,3)."""
         return self.decoder(xyz, self.encoder(cloud))  # type: ignore[no-any-return]
+
+
+def optimiser_of(net, config):
+    return torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
+
+
+def step_loss(logits, inside):
+    return functional.binary_cross_entropy_with_logits(logits, inside, reduction="none").sum(-1).mean()
 
 
 def network(config: OccupancyNetworkConfig, seed: int) -> Network:
