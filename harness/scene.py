@@ -266,6 +266,7 @@ class Scene:
         unit: metres per scene unit, where known.
         frame: (4,4) float64 similarity from scene coordinates to the dataset's original ones.
         background: the sRGB colour in [0,1] behind transparent pixels; the protocol sets it.
+        withheld: files beside what is given that tell what is not: no method may open them, see `guard`.
     """
 
     name: str
@@ -279,6 +280,7 @@ class Scene:
     unit: float | None = None
     frame: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     background: tuple[float, float, float] = WHITE
+    withheld: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box", np.ascontiguousarray(self.box, np.float32))
@@ -291,7 +293,21 @@ class Scene:
     def seen(self) -> Scene:
         """The scene as a method gets it: without hidden views and all that is known of the true surface."""
         box, frame = self.box.copy(), self.frame.copy()  # the harness extracts in the box as it was
-        return replace(self, hidden=None, surface=None, occupancy=None, scan=None, box=box, frame=frame)
+        return replace(self, hidden=None, surface=None, occupancy=None, scan=None, box=box, frame=frame, withheld=())
+
+    def giving(self, kind: str, *also: str) -> Scene:
+        """The scene giving `kind` of `KINDS` alone, and those of `also` that it has; other given images are withheld.
+
+        Raises:
+            DataMissing: it does not give `kind`.
+        """
+        if kind not in self.given.kinds():
+            raise DataMissing(
+                f"Scene {self.name!r} gives no {kind}.", f"It gives {', '.join(self.given.kinds()) or 'nothing'}."
+            )
+        given = self.given.only(kind, *also)
+        views = self.given.views if given.views is None else None
+        return replace(self, given=given, withheld=self.withheld + (() if views is None else views.files))
 
 
 def _is_box(box: Float) -> bool:

@@ -1,4 +1,6 @@
 import dataclasses
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,6 +287,22 @@ def test_given_is_restricted_to_some_kinds():
     assert part.kinds() == ("cloud", "voxels") and part.cloud is given.cloud and part.voxels is given.voxels
     assert given.only().kinds() == ()
     assert Given(cloud=given.cloud).only("views", "cloud").kinds() == ("cloud",)  # what is not there stays away
+
+
+def test_a_scene_that_gives_one_kind_withholds_the_images_of_the_others():
+    scene = full_scene()
+    files = tuple(Path(f"{i}.png") for i in range(len(scene.given.views)))
+    of_files = replace(scene, given=replace(scene.given, views=replace(scene.given.views, files=files)))
+    of_files = replace(of_files, withheld=(Path("mesh.ply"),))
+    part = of_files.giving("cloud", "samples")
+    assert part.given.kinds() == ("cloud", "samples") and part.given.cloud is scene.given.cloud
+    assert part.withheld == (Path("mesh.ply"), *files)
+    assert part.seen().withheld == ()
+    assert part.hidden is scene.hidden and part.surface is scene.surface  # the truth stays
+    assert of_files.giving("views").withheld == (Path("mesh.ply"),)
+    with pytest.raises(DataMissing, match=r"gives no views.*") as caught:
+        part.giving("views")
+    assert caught.value.hint == "It gives cloud, samples."
 
 
 def test_defaults_say_nothing_that_is_not_known():
