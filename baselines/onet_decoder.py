@@ -19,7 +19,7 @@ _PART = 1 << 17  # numbers of a part, 512 KiB: half of a processor core's second
 
 
 class ConditionalNorm(nn.Module):
-    """Batch normalisation whose scale and shift are linear in the code (de Vries et al. 2017), the released `CBatchNorm1d`.
+    """Batch normalisation whose scale and shift are linear in the code (de Vries et al. 2017).
 
     It starts as plain normalisation: scale 1 and shift 0 whatever the code.
     """
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
         with torch.autocast(xyz.device.type, enabled=False):
             x, code = self.fc_p(xyz), code.to(self.fc_p.weight)
             terms = [t for bn, fc in layers for t in (bn.gamma(code), bn.beta(code), fc.weight, fc.bias)]
-            logits, mean, var = _NormedLayers.apply(half, x, *terms)
+            logits, mean, var = _NormedLayers.apply(half, x, *terms)  # type: ignore[no-untyped-call]
             for (bn, _), m, v in zip(layers, mean, var, strict=True):
                 bn.update(m, v, xyz.shape[0] * xyz.shape[1])
         return logits.squeeze(-1)  # type: ignore[no-any-return]
@@ -128,7 +128,7 @@ class Decoder(nn.Module):
 
 
 def _ends_block(layer: int) -> bool:
-    """Whether the block's input is added to what this layer gives; never so for the last layer, whose number is even."""
+    """Whether the block's input is added to what this layer gives; not so for the last layer, whose number is even."""
     return layer % 2 == 1
 
 

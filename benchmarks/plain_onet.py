@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfbench.baselines.occupancy_network import Network, OccupancyNetworkConfig, network, optimiser_of, step_loss
+from nfbench.baselines.occupancy_network import Network, OccupancyNetworkConfig, entropy, network, optimiser_of
 
 SHAPES, QUERIES = 8, 2048  # a batch of the paper has 64 shapes
 
@@ -133,7 +133,7 @@ def steps(
 
     def our_step() -> float:
         fast.zero_grad(set_to_none=True)
-        loss = step_loss(ours(cloud, xyz), inside)
+        loss = entropy(ours(cloud, xyz), inside) / shapes
         loss.backward()  # type: ignore[no-untyped-call]
         fast.step()
         return loss.item()
