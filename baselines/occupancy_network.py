@@ -44,6 +44,7 @@ from nfbench.harness.errors import Unsupported
 from nfbench.harness.method import Budget, Method
 from nfbench.harness.scene import Kind, Scene
 from nfbench.harness.training import Precision, Training
+from nfbench.harness.training_state import Kept
 
 _Array = NDArray[np.float32]
 _CHUNK_CPU = 1 << 13  # points at a time: the activations of a narrow decoder stay in the cache
@@ -141,8 +142,9 @@ class OccupancyNetworkVoxelsConfig(OccupancyConfig):
     near: float = 0.0
 
 
-_OF_LEARNING = frozenset(  # settings that alter neither the network nor what it is given when a scene is fitted
-    "query_points batch learning_rate cosine steps precision turn stretch near pretrained recolour".split()
+_OF_LEARNING = (  # settings that alter neither the network nor what it is given when a scene is fitted
+    *("query_points", "batch", "learning_rate", "cosine", "steps", "precision", "pretrained"),
+    *("turn", "stretch", "near", "recolour"),
 )
 
 C = TypeVar("C", bound=OccupancyConfig)
@@ -281,7 +283,7 @@ class _Learner(Method[C]):
         config, batches = self.config, self._batches(scenes)
         net = self._begun().to(self.device).train()
         optimiser = optimiser_of(net, config)
-        kept = {"network": net, "batches": batches}
+        kept: dict[str, Kept] = {"network": net, "batches": batches}
         training = Training(budget, config.steps, optimiser, kept, device=self.device, precision=config.precision)
         for step in training:
             training.set_rates(config.learning_rate * (_one_cycle(step.fraction) if config.cosine else 1.0))
@@ -503,7 +505,7 @@ class OccupancyNetworkVoxels(_Learner[OccupancyNetworkVoxelsConfig]):
     """Refines voxels to a shape, from a category of voxels with occupancy samples.
 
     The network sees the voxels, not where their box is, so that box has to be the same in all scenes. Presets: `paper`
-    is the released voxel configuration, 1024 points a shape (PARAMETERS parameters). `fast` is the same network and
+    is the released voxel configuration, 1024 points a shape (7,857,473 parameters). `fast` is the same network and
     batch for a GPU, with matrix products in bfloat16, a learning rate of 3e-4 that rises shortly and falls along a
     cosine, and 20,000 steps. `tiny` learns a small category on two processor cores in a minute and differs in this:
     encoder a quarter as wide; decoder 64 wide with 3 blocks, code of 128; 8 shapes a step; learning rate 2e-3 with a

@@ -19,6 +19,7 @@ from torch.nn import functional
 from nfbench.harness.errors import DataCorrupt, DataMissing
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of sRGB in [0,1], torchvision's
+_TOLD = 4  # names of each kind of what is wrong with weights
 _STRIDES = 16  # what the voxel encoder divides an edge by
 
 # ----------------------------------------------------------------------------------------------------- point clouds
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
         The shared part goes through its columns of the weights once a cloud rather than once a point.
         """
         (first, first_shared), (straight, straight_shared) = (
-            fc.weight.split([x.shape[-1], pooled.shape[-1]], dim=1) for fc in (self.fc_0, self.shortcut)
+            torch.split(fc.weight, [x.shape[-1], pooled.shape[-1]], dim=1) for fc in (self.fc_0, self.shortcut)
         )
         inner = functional.linear(functional.relu(x), first)
         inner += functional.linear(functional.relu(pooled), first_shared, self.fc_0.bias)
@@ -143,13 +144,14 @@ class ImageEncoder(nn.Module):
         self.features = ResNet18(width)
         self.fc = nn.Linear(8 * width, code)
         for name, values in (("mean", IMAGENET_MEAN), ("deviation", IMAGENET_DEVIATION)):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float64)[:, None, None], persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Codes (B,code) of images (B,3,H,W) sRGB, floats in [0,1] or uint8."""
+        kind = self.fc.weight.dtype
         if image.dtype == torch.uint8:
-            image = image.to(self.mean.dtype) / 255
-        normal = (image - self.mean) / self.deviation
+            image = image.to(kind) / 255
+        normal = (image - self.mean.to(kind)) / self.deviation.to(kind)
         return self.fc(self.features(normal.contiguous(memory_format=torch.channels_last)))  # type: ignore[no-any-return]
 
 
@@ -187,17 +189,22 @@ def matched(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], whose: st
         DataCorrupt: it is not so; names and shapes are told.
     """
     counters = [name for name in wanted if name.endswith("num_batches_tracked")]  # of no use with a fixed momentum
-    wrong = [f"{name} is missing" for name in wanted if name not in found and name not in counters]
-    wrong += [f"{name} is unknown" for name in found if name not in wanted]
-    wrong += [
-        f"{name} has shape {tuple(found[name].shape)} and not {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
+    wrong = [
+        [f"{name} is missing" for name in wanted if name not in found and name not in counters],
+        [f"{name} is unknown" for name in found if name not in wanted],
+        [
+            f"{name} has shape {tuple(found[name].shape)} and not {tuple(wanted[name].shape)}"
+            for name in wanted
+            if name in found and found[name].shape != wanted[name].shape
+        ],
     ]
-    if wrong:
-        more = f", and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-        raise DataCorrupt(f"{whose} does not fit the network: {', '.join(wrong[:8])}{more}.", hint)
-    return {name: found.get(name, wanted[name]).to(wanted[name].dtype) for name in wanted}
+    if any(wrong):
+        told = [sentence for kind in wrong for sentence in kind[:_TOLD]]
+        more = sum(map(len, wrong)) - len(told)
+        raise DataCorrupt(
+            f"{whose} does not fit the network: {', '.join(told)}{f', and {more} more' if more else ''}.", hint
+        )
+    return {name: found.get(name, wanted[name]) for name in wanted}
 
 
 # ----------------------------------------------------------------------------------------------------------- voxels

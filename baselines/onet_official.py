@@ -40,9 +40,8 @@ def official_tensors(state: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> 
         ours = _our_name(str(name))
         if ours.startswith("decoder.") and ours.endswith("num_batches_tracked"):
             continue  # a counter that is not used with a fixed momentum
-        found[ours] = (
-            value.squeeze(-1) if ours.startswith("decoder.") and value.ndim == 3 else value
-        )  # 1x1 convolutions
+        convolution = ours.startswith("decoder.") and value.ndim == 3  # 1x1
+        found[ours] = value.squeeze(-1) if convolution else value
     return matched(found, wanted, "The checkpoint", _HINT)
 
 
