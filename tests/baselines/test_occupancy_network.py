@@ -1,23 +1,26 @@
-"""Occupancy Networks against the released networks' fingerprints, an independent transcription, and tiny families."""
+"""Occupancy Networks on tiny families, from clouds, images and voxels; the networks' own tests are in test_onet_*."""
 
-import json
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
 from nfbench.baselines.occupancy_network import (
-    ConditionalNorm,
-    Decoder,
-    OccupancyField,
     OccupancyNetwork,
     OccupancyNetworkConfig,
-    PointEncoder,
-    network,
+    OccupancyNetworkImage,
+    OccupancyNetworkVoxels,
 )
+from nfbench.baselines.onet_encoders import ResNet18
+from nfbench.harness.camera import Cameras, look_at, rays
+from nfbench.harness.checks import check_method
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.method import Budget
-from nfbench.harness.scene import Given, Points, Scene
+from nfbench.harness.probe import ball
+from nfbench.harness.registry import MethodSpec
+from nfbench.harness.scene import Given, Points, Scene, Views, Voxels
+from nfbench.harness.training import STATE, Training
 
 BOX = np.array([[-0.55] * 3, [0.55] * 3], np.float32)
 SMALL = OccupancyNetworkConfig(
@@ -58,153 +61,6 @@ def learned():
     method = OccupancyNetwork(SMALL)
     method.learn([sphere(i) for i in range(16)], Budget())
     return method
-
-
-# ------------------------------------------------------------------------------ the networks of the paper, bit by bit
-
-
-def wave(shape, amplitude, phase):
-    return torch.from_numpy(amplitude * np.sin(0.61 * (np.arange(np.prod(shape)) + 1) + phase).reshape(shape))
-
-
-def hashed(k, count):
-    """The fingerprints' integer stream for parameter k, as numbers in [-1,1)."""
-    h = ((np.arange(count, dtype=np.uint64) + 1) * 2654435761 + (k + 1) * 40503) % 2**32
-    for shift, factor in ((15, 2246822519), (13, 3266489917)):
-        h = ((h ^ (h >> shift)) * factor) % 2**32
-    return 2 * (h ^ (h >> 16)).astype(np.float64) / 2**32 - 1
-
-
-def test_the_integer_stream_is_the_one_of_the_fingerprints():
-    np.testing.assert_allclose((hashed(0, 2) + 1) / 2, [0.24189440556801856, 0.9901073360815644], rtol=1e-14)
-    np.testing.assert_allclose((hashed(5, 3)[2] + 1) / 2, 0.031215242110192776, rtol=1e-14)
-
-
-def fill(module, listed):
-    """The module in float64 with hashed weights, given to its parameters in the order of the released ones."""
-    parameters = list(module.double().parameters())
-    assert len(parameters) == len(listed)
-    for k, (parameter, (_, shape)) in enumerate(zip(parameters, listed, strict=True)):
-        assert parameter.numel() == np.prod(shape)
-        u, fan = hashed(k, parameter.numel()), np.prod(shape[1:])
-        values = np.sqrt(6 / fan) * u if len(shape) > 1 else 0.1 * u
-        parameter.data = torch.from_numpy(values).reshape(parameter.shape)
-    return module
-
-
-def summary(code):
-    return {"first": code[:6].tolist(), "sum": code.sum(), "abs_sum": code.abs().sum(), "l2": code.norm()}
-
-
-@pytest.fixture(scope="module")
-def released(real_data):
-    path = real_data.parent / "reference" / "network_fingerprints.json"
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
-    return json.loads(path.read_text())["networks"]["ONet"]
-
-
-@pytest.fixture(scope="module")
-def filled(released):
-    decoder = fill(
-        Decoder(512, 256, 5), released["decoder_cbatchnorm_c512_z0 (configs/pointcloud/onet.yaml)"]["parameters"]
-    )
-    encoder = fill(PointEncoder(512, 512, 5), released["encoder_ResnetPointnet_c512_hidden512"]["parameters"])
-    return decoder, encoder, released["fingerprint"]["hash"]
-
-
-POINTS, CLOUD, CODE = wave((2, 7, 3), 0.5, 0), wave((2, 20, 3), 0.5, 6), wave((2, 512), 0.3, 2)
-
-
-def test_decoder_gives_the_released_logits(filled):
-    decoder, _, expected = filled
-    found = decoder.eval()(POINTS, CODE).detach()
-    logits = expected["decoder_c512 eval (running mean 0, var 1), c fixed: logits[2x7]"]
-    np.testing.assert_allclose(found, logits, rtol=1e-8, atol=1e-9)
-
-
-def test_encoder_gives_the_released_codes_and_logits(filled):
-    decoder, encoder, expected = filled
-    codes = encoder(CLOUD).detach()
-    for code, known in zip(codes, expected["encoder_ResnetPointnet c[2x512]"], strict=True):
-        for name, value in summary(code).items():
-            np.testing.assert_allclose(value, known[name], rtol=1e-8)
-    found = decoder.eval()(POINTS, codes / 1000).detach()
-    np.testing.assert_allclose(found, expected["encoder -> c/1000 -> decoder eval: logits[2x7]"], rtol=1e-8)
-
-
-def test_the_specialised_field_gives_the_released_logits(filled):
-    decoder, _, expected = filled
-    logits = expected["decoder_c512 eval (running mean 0, var 1), c fixed: logits[2x7]"]
-    for i in range(2):
-        field = OccupancyField(decoder.eval().specialise(CODE[i : i + 1]), 0, "cpu")
-        np.testing.assert_allclose(field._logits(POINTS[i]), logits[i], rtol=1e-8, atol=1e-9)
-
-
-def test_batch_statistics_are_those_of_the_released_decoder(released):
-    listed = released["decoder_cbatchnorm_c512_z0 (configs/pointcloud/onet.yaml)"]["parameters"]
-    decoder, expected = fill(Decoder(512, 256, 5), listed).train(), released["fingerprint"]["hash"]
-    logits = expected["decoder_c512 train mode (batch statistics over 2x7), c fixed: logits[2x7]"]
-    np.testing.assert_allclose(decoder(POINTS, CODE).detach(), logits, rtol=1e-8, atol=1e-9)
-    statistics = expected["after that one train-mode pass (momentum 0.1): block0.bn_0 running_mean, running_var"]
-    for found, known in zip((decoder.blocks[0].bn_0.mean, decoder.blocks[0].bn_0.var), statistics, strict=True):
-        for name, value in summary(found).items():
-            np.testing.assert_allclose(value, known[name], rtol=1e-8, atol=1e-9)
-
-
-def test_parameter_counts_are_those_of_the_released_model():
-    net = network(OccupancyNetwork.presets["paper"], 0)
-    counts = [sum(p.numel() for p in module.parameters()) for module in (net.decoder, net.encoder, net)]
-    assert counts == [3_548_417, 6_825_472, 10_373_889]
-    assert OccupancyNetwork.presets["paper"] == OccupancyNetworkConfig()
-
-
-# ------------------------------------------------------------------------------------------------ parts and invariances
-
-
-def test_conditional_norm_against_a_slow_transcription():
-    torch.manual_seed(0)
-    layer = ConditionalNorm(5, 4).double()
-    for parameter in layer.parameters():
-        parameter.data.normal_()
-    x, code = torch.randn(3, 6, 4, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
-    mean, var = np.zeros(4), np.ones(4)
-    for training in (True, False):
-        found = layer.train(training)(x, code).detach().numpy()
-        for channel in range(4):
-            column = x[:, :, channel].numpy()
-            if training:
-                centre, spread = column.mean(), column.var()
-                mean[channel] = 0.9 * mean[channel] + 0.1 * centre
-                var[channel] = 0.9 * var[channel] + 0.1 * column.var(ddof=1)
-            else:
-                centre, spread = mean[channel], var[channel]
-            for shape in range(3):
-                gamma = (layer.gamma.weight[channel] @ code[shape] + layer.gamma.bias[channel]).item()
-                beta = (layer.beta.weight[channel] @ code[shape] + layer.beta.bias[channel]).item()
-                slow = gamma * (column[shape] - centre) / np.sqrt(spread + 1e-5) + beta
-                np.testing.assert_allclose(found[shape, :, channel], slow, rtol=1e-10, atol=1e-10)
-
-
-def test_a_fresh_conditional_norm_ignores_the_code():
-    layer, x = ConditionalNorm(5, 4), torch.randn(2, 6, 4)
-    torch.testing.assert_close(layer(x, torch.zeros(2, 5)), layer(x, torch.ones(2, 5)))
-
-
-def test_the_code_depends_neither_on_order_nor_on_repeats():
-    encoder = fill_randomly(PointEncoder(8, 16, 3).double())
-    cloud = torch.randn(2, 30, 3, dtype=torch.float64)
-    code = encoder(cloud)
-    torch.testing.assert_close(encoder(cloud[:, torch.randperm(30)]), code, rtol=0, atol=1e-12)
-    torch.testing.assert_close(encoder(torch.cat([cloud, cloud[:, :7]], 1)), code, rtol=0, atol=1e-12)
-    assert (encoder(cloud + 0.1) - code).abs().max() > 1e-3
-
-
-def fill_randomly(module):
-    generator = torch.Generator().manual_seed(0)
-    for parameter in module.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) * 0.3
-    return module
 
 
 def test_the_field_gives_what_network_and_cloud_give(learned):
@@ -261,6 +117,154 @@ def test_learning_reports_its_loss():
     assert seen[0].step == 0 and np.isfinite(seen[0].numbers["loss"])
 
 
+# ------------------------------------------------------------------------------------------------ all kinds of input
+
+NARROW = {"code": 16, "decoder_hidden": 16, "decoder_blocks": 1, "query_points": 200, "batch": 4}
+METHODS = {
+    OccupancyNetwork: OccupancyNetworkConfig(**NARROW, encoder_hidden=8, encoder_blocks=2, turn=2, stretch=0.1),
+    OccupancyNetworkImage: dataclasses.replace(OccupancyNetworkImage.presets["tiny"], **NARROW, side=32, width=4),
+    OccupancyNetworkVoxels: dataclasses.replace(OccupancyNetworkVoxels.presets["tiny"], **NARROW, width=2, voxels=16),
+}
+
+
+def full_sphere(seed):
+    """A sphere with everything given: cloud, samples, 16 voxels along an edge and views shaded by depth."""
+    scene, rng = sphere(seed), np.random.default_rng(seed)
+    centre, radius = rng.uniform(-0.12, 0.12, 3), rng.uniform(0.2, 0.4)  # the first draws of sphere(seed)
+    empty = Voxels(np.zeros((16, 16, 16), np.bool_), BOX)
+    filled = (np.linalg.norm(empty.centres() - centre, axis=1) < radius).reshape(16, 16, 16)
+    c2w = np.stack([look_at(1.5 * np.array([np.cos(a), np.sin(a), 0.4]), [0, 0, 0]) for a in (0.3, 2.4)])
+    cameras = Cameras(c2w, np.tile([[40.0, 0, 16], [0, 40, 16], [0, 0, 1]], (2, 1, 1)), np.tile([32, 32], (2, 1)))
+
+    def image(index):
+        origins, directions = (a.astype(np.float64) for a in rays(cameras, index))
+        along = ((centre - origins) * directions).sum(1)
+        beside = np.linalg.norm(origins + along[:, None] * directions - centre, axis=1)
+        hit = beside < radius
+        depth = along - np.sqrt(np.maximum(radius**2 - beside**2, 0))
+        grey = np.where(hit, np.clip(255 * (2.2 - depth), 0, 255), 0).astype(np.uint8)
+        return np.stack([grey, grey, grey, 255 * hit.astype(np.uint8)], 1).reshape(32, 32, 4)
+
+    given = dataclasses.replace(scene.given, views=Views(cameras, ("a", "b"), image), voxels=Voxels(filled, BOX))
+    return dataclasses.replace(scene, given=given)
+
+
+WIDER = {"code": 32, "decoder_hidden": 32, "decoder_blocks": 2, "query_points": 256, "batch": 8, "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "steps", "least"),
+    [(OccupancyNetworkImage, 1e-2, 150, 0.4), (OccupancyNetworkVoxels, 5e-3, 150, 0.6)],
+)
+def test_images_and_voxels_teach_spheres_better_than_the_box(kind, rate, steps, least):
+    """The box of interest, all that one knows from an image, has an IoU of 0.1 with a ball; a ball's own box 0.52."""
+    method = kind(dataclasses.replace(METHODS[kind], **WIDER, learning_rate=rate, steps=steps))
+    method.learn([full_sphere(i) for i in range(16)], Budget())
+    unseen = [full_sphere(seed) for seed in range(40, 44)]
+    only = [dataclasses.replace(s, given=s.given.only(*kind.needs)) for s in unseen]
+    found = np.mean([iou(method.fit(part, Budget()), scene) for part, scene in zip(only, unseen, strict=True)])
+    assert found > least
+
+
+class Stopped(Exception):
+    """The process is killed."""
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_learning_goes_on_bit_by_bit_where_it_was_broken_off(kind, tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    scenes, taken, keep = [full_sphere(i) for i in range(5)], [], Training._keep
+
+    def learned_by(budget):
+        method = kind(METHODS[kind], seed=3)
+        method.learn(scenes, budget)
+        return method.network.state_dict()
+
+    def stopping(self, index):
+        taken.append(index)
+        if index == 5:
+            self._write(self._folder / STATE, index)
+        elif index == 7:
+            raise Stopped
+        keep(self, index)
+
+    whole = learned_by(Budget(steps=9))
+    monkeypatch.setattr(Training, "_keep", stopping)
+    with pytest.raises(Stopped):
+        learned_by(Budget(steps=9).start(keep=tmp_path))
+    monkeypatch.setattr(Training, "_keep", keep)
+    told = []
+    again = learned_by(Budget(steps=9).start(keep=tmp_path, tell=told.append))
+    torch.set_num_threads(threads)
+    assert taken == [1, 2, 3, 4, 5, 6, 7] and "Going on from step 5" in told[0]
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_the_contract_is_kept(kind):
+    target = f"nfbench.baselines.occupancy_network:{kind.__name__}"
+    spec = MethodSpec(kind.name, target, "", needs=kind.needs, gives=("value",), presets=("paper", "fast", "tiny"))
+    assert [f"{f.clause}: {f.why}" for f in check_method(spec) if not f.kept] == []
+
+
+def test_checkpoints_and_fields_of_another_kind_are_refused(tmp_path):
+    scenes = [full_sphere(0)]
+    methods = [kind(config) for kind, config in METHODS.items()]
+    for method in methods:
+        method.learn(scenes, Budget(steps=1))
+        method.save(tmp_path / method.name)
+        method.fit(scenes[0], Budget()).save(tmp_path / f"{method.name} field")
+    for method in methods:
+        method.restore(tmp_path / f"{method.name} field")
+        for other in methods:
+            if other is not method:
+                with pytest.raises(DataCorrupt, match=f"belongs to {other.name}, not to {method.name}"):
+                    method.load(tmp_path / other.name)
+                with pytest.raises(DataCorrupt, match=f"belongs to {other.name}"):
+                    method.restore(tmp_path / f"{other.name} field")
+
+
+def test_settings_of_learning_do_not_keep_a_checkpoint_from_being_read(learned, tmp_path):
+    learned.save(tmp_path)
+    other = OccupancyNetwork(dataclasses.replace(SMALL, steps=7, batch=2, precision="bf16", turn=None))
+    other.load(tmp_path)
+    xyz = np.zeros((1, 3), np.float32)
+    np.testing.assert_array_equal(
+        other.fit(sphere(30), Budget()).value(xyz), learned.fit(sphere(30), Budget()).value(xyz)
+    )
+
+
+def test_bfloat16_learns_too(learned):
+    method = OccupancyNetwork(dataclasses.replace(SMALL, precision="bf16", steps=150))
+    method.learn([sphere(i) for i in range(16)], Budget())
+    unseen = [sphere(seed) for seed in range(40, 46)]
+    assert np.mean([iou(method.fit(without_samples(scene), Budget()), scene) for scene in unseen]) > 0.55
+
+
+def test_the_image_network_starts_from_weights_of_a_file(tmp_path):
+    torch.manual_seed(2)
+    trunk = ResNet18(64).state_dict()
+    torch.save(trunk, tmp_path / "resnet18.pth")
+    config = dataclasses.replace(METHODS[OccupancyNetworkImage], width=64, pretrained=str(tmp_path / "resnet18.pth"))
+    begun = OccupancyNetworkImage(config)._begun()
+    assert all(torch.equal(value, trunk[name]) for name, value in begun.encoder.features.state_dict().items())
+    with pytest.raises(Unsupported, match="64 channels"):
+        OccupancyNetworkImage(dataclasses.replace(config, width=4)).learn([full_sphere(0)], Budget(steps=1))
+    with pytest.raises(DataMissing, match=r"gone\.pth"):
+        OccupancyNetworkImage(dataclasses.replace(config, pretrained="gone.pth")).learn(
+            [full_sphere(0)], Budget(steps=1)
+        )
+
+
+def test_the_image_network_sees_the_first_view_on_the_background(tmp_path):
+    scene = ball(tmp_path)
+    method = OccupancyNetworkImage(METHODS[OccupancyNetworkImage])
+    white, black = method._seen(scene), method._seen(dataclasses.replace(scene, background=(0.0, 0.0, 0.0)))
+    assert white.shape == (1, 3, 32, 32) and white.dtype == torch.uint8
+    assert white[0, :, 0, 0].tolist() == [255] * 3 and black[0, :, 0, 0].tolist() == [0] * 3
+
+
 # ------------------------------------------------------------------------------------------- checkpoints and bad input
 
 
@@ -308,6 +312,11 @@ def test_bad_scenes_are_named():
         method.learn([Scene("dense", Given(cloud=good.given.cloud, samples=dense), BOX)], Budget(steps=1))
     with pytest.raises(Unsupported, match="training scenes"):
         method.learn([], Budget(steps=1))
+    for kind in (OccupancyNetworkImage, OccupancyNetworkVoxels):
+        with pytest.raises(DataMissing, match="sphere_0"):
+            kind(METHODS[kind]).learn([good], Budget(steps=1))
+    with pytest.raises(Unsupported, match="16 voxels along an edge, and the network takes 32"):
+        OccupancyNetworkVoxels(OccupancyNetworkVoxels.presets["tiny"]).learn([full_sphere(0)], Budget(steps=1))
     for call in (lambda: method.fit(good, Budget()), lambda: method.save(BOX)):
         with pytest.raises(Unsupported, match="learned nothing"):
             call()
