@@ -167,7 +167,8 @@ class BoundingBoxField:
 class BoundingBox(Method[NoConfig]):
     """Answers a shape with the box around what is known of it, noise and outliers included.
 
-    That is the cloud where the scene gives one, else the samples that lie inside, else the box of interest.
+    That is the cloud where the scene gives one, else the samples that lie inside, else the filled voxels, else the box
+    of interest.
     """
 
     def fit(self, scene: Scene, budget: Budget) -> BoundingBoxField:
@@ -176,6 +177,11 @@ class BoundingBox(Method[NoConfig]):
             xyz = None if points is None else _surface_or_inside(points)
             if xyz is not None and len(xyz):
                 return BoundingBoxField(np.stack([xyz.min(0), xyz.max(0)]))
+        voxels = scene.given.voxels
+        if voxels is not None and voxels.filled.any():
+            xyz = voxels.centres()[voxels.filled.reshape(-1)]
+            half = (voxels.box[1] - voxels.box[0]) / len(voxels) / 2
+            return BoundingBoxField(np.stack([xyz.min(0) - half, xyz.max(0) + half]))
         return BoundingBoxField(scene.box)
 
 

@@ -12,8 +12,8 @@ from typing import Protocol
 from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, NotFound, did_you_mean
 from nfbench.harness.plain import is_plain, plain_task
 from nfbench.harness.registry import FormatSpec, find, registry, resolve
-from nfbench.harness.scene import Scene, Views
-from nfbench.harness.task import SceneRef, Task
+from nfbench.harness.scene import KINDS, Scene, Views
+from nfbench.harness.task import EVERY, FROM, SceneRef, Task
 
 _NAME_ONE = "Name a registered task (nfbench list tasks), a folder, or a mesh or point cloud."
 
@@ -28,12 +28,14 @@ class Loader(Protocol):
     dataset's folder holds, and `name(path) -> str`, what the dataset calls such a scene; the other functions then take
     what `scenes` gives. A dataset that names scenes to learn from has `training(path) -> list[Path]`, and
     `read_training(path)` where these give more than others. `notes(path) -> list[str]` says what more there is to know
-    of a scene. A format that can be written has `write(folder, splits)` where it gives views, else
+    of a scene. A format whose scenes can give one of several inputs has `inputs: tuple[str, ...]`, their kinds, and
+    `read(path, giving=KIND)`, likewise `read_training`: a scene that gives that kind at least, in place of `given`. A
+    format that can be written has `write(folder, splits)` where it gives views, else
     `write(folder, scenes)`.
     """
 
     given: tuple[str, ...]
-    """What its scenes give: some of `views`, `cloud`, `samples`."""
+    """What its scenes give: some of `views`, `cloud`, `samples`, `voxels`."""
 
     def detect(self, folder: Path) -> bool:
         """Whether this folder is one scene of the format, told by its files alone."""
@@ -103,11 +105,13 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
     spec, folders = detect(path, format)
     module = loader(spec)
 
-    def opener(folder: Path, read: Callable[[Path], Scene] = module.read) -> SceneRef:
-        name = scene_name(folder, module)
-        return SceneRef(name, lambda: replace(read(folder), name=name))
+    learned: Callable[..., Scene] = getattr(module, "read_training", module.read)
+    inputs: tuple[str, ...] = getattr(module, "inputs", ())
 
-    learned = getattr(module, "read_training", module.read)
+    def opener(folder: Path, read: Callable[..., Scene] = module.read) -> SceneRef:
+        name = scene_name(folder, module)
+        give = (lambda kind: replace(read(folder, giving=kind), name=name)) if inputs else None
+        return SceneRef(name, lambda: replace(read(folder), name=name), give)
 
     return Task(
         name=f"{spec.name}/{path.resolve().stem if path.is_file() else path.resolve().name}",
@@ -117,6 +121,7 @@ def task_from_path(path: Path, format: str | None = None) -> Task:
         test=tuple(opener(folder) for folder in folders),
         train=tuple(opener(folder, learned) for folder in getattr(module, "training", _none)(path)),
         summary=f"{len(folders)} scene{'s' if len(folders) > 1 else ''} in {spec.name} format",
+        inputs=inputs,
     )
 
 
@@ -187,9 +192,12 @@ def task(name: str, format: str | None = None) -> Task:
     Raises:
         NotFound: neither, with the nearest names.
     """
-    whole, _, every = name.rpartition("+every")
+    whole, _, every = name.rpartition(EVERY)
     if whole and every.isdecimal():
         return task(whole, format).every(int(every))
+    whole, _, kind = name.rpartition(FROM)
+    if whole and kind in KINDS:
+        return task(whole, format).giving(kind)
     if name in registry().tasks:
         built: Task = resolve(registry().tasks[name].target)(name)
         return built

@@ -25,14 +25,12 @@ _installed = False
 
 
 def hidden_files(scene: Scene) -> list[Path]:
-    """The files that hold the truth of a scene: its hidden views and what lies beside them, but nothing given."""
+    """The files that hold what a scene does not give: its hidden views and what lies beside them, what is withheld."""
     given = set(scene.given.views.files) if scene.given.views is not None else set()
-    hidden = scene.hidden.files if scene.hidden is not None else ()
-    if not set(hidden) - given:
-        return []
+    hidden = set(scene.hidden.files) - given if scene.hidden is not None else set()
     folders = {path.parent for path in hidden} - {path.parent for path in given}
     beside = [path for folder in folders for path in folder.iterdir() if path.is_file()]
-    return sorted({*hidden, *beside} - given)
+    return sorted({*hidden, *beside, *scene.withheld} - given)
 
 
 @contextmanager
@@ -63,8 +61,8 @@ def _identity(path: Any) -> tuple[int, int]:  # noqa: ANN401  # whatever names a
 
 def _broken(path: str) -> ContractBroken:
     return ContractBroken(
-        f"The method opens {path}, a hidden view of the scene.",
-        "A method may read only what scene.given holds; held-out images are for scoring.",
+        f"The method opens {path}, a hidden view or another file that the scene does not give.",
+        "A method may read only what scene.given holds; the rest is for scoring.",
     )
 
 

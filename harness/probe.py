@@ -1,4 +1,4 @@
-"""A small analytic scene that every contract check runs on: a textured ball, with files, views, cloud and samples."""
+"""A small analytic scene that every contract check runs on: a textured ball that gives every kind of input."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras, look_at, pixel_grid, rays
 from nfbench.harness.png import read_png, write_png
-from nfbench.harness.scene import Given, Image, Points, Scene, Views
+from nfbench.harness.scene import Given, Image, Points, Scene, Views, Voxels
 
 RADIUS = 0.4
 _SIDE = 24  # pixels
 _FIELD_OF_VIEW = 0.7  # radians
 _DISTANCE = 1.6
+_VOXELS = 32  # along an edge
 
 
 def ball(folder: Path, *, views: int = 8, hidden: int = 3, seed: int = 0) -> Scene:
@@ -36,6 +37,7 @@ def ball(folder: Path, *, views: int = 8, hidden: int = 3, seed: int = 0) -> Sce
         views=_views(folder / "train", _directions(generator, views)),
         cloud=Points(_f32(normal[:300] * RADIUS + generator.normal(0, 0.005, (300, 3)))),
         samples=Points(_f32(query[:4000]), value=_f32(inside[:4000]), kind="occupancy"),
+        voxels=_voxels(box),
     )
     return Scene(
         "ball",
@@ -49,6 +51,13 @@ def ball(folder: Path, *, views: int = 8, hidden: int = 3, seed: int = 0) -> Sce
 
 def _f32(array: NDArray[Any]) -> NDArray[np.float32]:
     return array.astype(np.float32)
+
+
+def _voxels(box: NDArray[np.float32]) -> Voxels:
+    """The ball in voxels, filled where their centres are inside."""
+    empty = Voxels(np.zeros((_VOXELS,) * 3, np.bool_), box)
+    inside = np.linalg.norm(empty.centres(), axis=1) < RADIUS
+    return Voxels(inside.reshape(empty.filled.shape), box)
 
 
 def _directions(generator: np.random.Generator, count: int) -> NDArray[np.float64]:

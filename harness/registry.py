@@ -33,7 +33,7 @@ class MethodSpec:
         name: `nerf`.
         target: `package.module:Class` or `file.py:Class`, imported when the method is used.
         summary: one sentence for `nfbench list`.
-        needs: what `fit` needs to see: some of `views`, `cloud`, `samples`.
+        needs: what `fit` needs to see: some of `views`, `cloud`, `samples`, `voxels`.
         gives: what its fields can do: some of `render`, `value`, `mesh`.
         presets: names of its presets.
         paper: citation, where it comes from a paper.

@@ -1,4 +1,4 @@
-"""What methods learn from and are measured against: Views, Points, Mesh and the Scene that holds them."""
+"""What methods learn from and are measured against: Views, Points, Voxels, Mesh and the Scene that holds them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ Float = NDArray[np.float32]
 Kind = Literal["sdf", "occupancy", "density"]
 
 WHITE = (1.0, 1.0, 1.0)
+KINDS = ("views", "cloud", "samples", "voxels")
+"""What a scene may give, as `Given` names it and a Task and a method's `needs` speak of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +188,44 @@ class Mesh:
 
 
 @dataclass(frozen=True, eq=False)
+class Voxels:
+    """A cube of voxels, each filled or empty.
+
+    Attributes:
+        filled: (R,R,R) bool, indexed x, y, z.
+        box: (2,3) float32, the low corner of the first voxel and the high corner of the last, scene units.
+
+    Raises:
+        DataCorrupt: a wrong shape, values that are not bool, or a box that is no low and high corner.
+    """
+
+    filled: NDArray[np.bool_]
+    box: Float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filled", np.ascontiguousarray(self.filled))
+        object.__setattr__(self, "box", np.ascontiguousarray(self.box, np.float32))
+        if self.filled.dtype != np.bool_:
+            raise DataCorrupt(f"Voxels.filled is {self.filled.dtype}, not bool.")
+        if self.filled.ndim != 3 or not self.filled.size or len(set(self.filled.shape)) != 1:
+            raise DataCorrupt(f"Voxels.filled has shape {self.filled.shape}, not (R, R, R).")
+        if not _is_box(self.box):
+            raise DataCorrupt(f"Voxels.box {self.box.tolist()} is not a low and a high corner.")
+
+    def __len__(self) -> int:
+        """Voxels along an edge, R."""
+        return len(self.filled)
+
+    def centres(self) -> Float:
+        """The centres of all voxels, (R^3,3) float32 in scene units, x slowest and z fastest."""
+        low, high = self.box.astype(np.float64)
+        steps = (np.arange(len(self)) + 0.5) / len(self)
+        grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+        centres: Float = (low + grid * (high - low)).astype(np.float32)
+        return centres
+
+
+@dataclass(frozen=True, eq=False)
 class Given:
     """What a method may see of a scene; a Task says which of these it gives.
 
@@ -193,15 +233,21 @@ class Given:
         views: posed images.
         cloud: a point cloud of the surface, with or without normals.
         samples: points in space with the value of the field there (signed distance or occupancy).
+        voxels: a grid of filled and empty voxels.
     """
 
     views: Views | None = None
     cloud: Points | None = None
     samples: Points | None = None
+    voxels: Voxels | None = None
 
     def kinds(self) -> tuple[str, ...]:
-        """The names of what is given: some of `views`, `cloud`, `samples`."""
-        return tuple(k for k in ("views", "cloud", "samples") if getattr(self, k) is not None)
+        """The names of what is given: some of `KINDS`, in that order."""
+        return tuple(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    def only(self, *kinds: str) -> Given:
+        """What is given, restricted to some of `KINDS`."""
+        return Given(**{kind: getattr(self, kind) for kind in KINDS if kind in kinds})
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +266,7 @@ class Scene:
         unit: metres per scene unit, where known.
         frame: (4,4) float64 similarity from scene coordinates to the dataset's original ones.
         background: the sRGB colour in [0,1] behind transparent pixels; the protocol sets it.
+        withheld: files beside what is given that tell what is not: no method may open them, see `guard`.
     """
 
     name: str
@@ -233,11 +280,12 @@ class Scene:
     unit: float | None = None
     frame: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     background: tuple[float, float, float] = WHITE
+    withheld: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box", np.ascontiguousarray(self.box, np.float32))
         object.__setattr__(self, "frame", np.ascontiguousarray(self.frame, np.float64))
-        if self.box.shape != (2, 3) or not np.isfinite(self.box).all() or not (self.box[0] < self.box[1]).all():
+        if not _is_box(self.box):
             raise DataCorrupt(f"Scene {self.name!r}: box {self.box.tolist()} is not a low and a high corner.")
         if self.frame.shape != (4, 4):
             raise DataCorrupt(f"Scene {self.name!r}: frame has shape {self.frame.shape}, not (4, 4).")
@@ -245,4 +293,23 @@ class Scene:
     def seen(self) -> Scene:
         """The scene as a method gets it: without hidden views and all that is known of the true surface."""
         box, frame = self.box.copy(), self.frame.copy()  # the harness extracts in the box as it was
-        return replace(self, hidden=None, surface=None, occupancy=None, scan=None, box=box, frame=frame)
+        return replace(self, hidden=None, surface=None, occupancy=None, scan=None, box=box, frame=frame, withheld=())
+
+    def giving(self, kind: str, *also: str) -> Scene:
+        """The scene giving `kind` of `KINDS` alone, and those of `also` that it has; other given images are withheld.
+
+        Raises:
+            DataMissing: it does not give `kind`.
+        """
+        if kind not in self.given.kinds():
+            raise DataMissing(
+                f"Scene {self.name!r} gives no {kind}.", f"It gives {', '.join(self.given.kinds()) or 'nothing'}."
+            )
+        given = self.given.only(kind, *also)
+        views = self.given.views if given.views is None else None
+        return replace(self, given=given, withheld=self.withheld + (() if views is None else views.files))
+
+
+def _is_box(box: Float) -> bool:
+    """Whether an array is a low and a high corner, (2,3) and finite."""
+    return box.shape == (2, 3) and bool(np.isfinite(box).all() and (box[0] < box[1]).all())

@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from nfbench.harness.errors import NfbenchError, NotFound, did_you_mean
-from nfbench.harness.scene import Scene
+from nfbench.harness.errors import NfbenchError, NotFound, Unsupported, did_you_mean
+from nfbench.harness.scene import KINDS, Scene
+
+EVERY, FROM = "+every", "+from-"
+"""What the names of declared sub-tasks have behind the task's own: `+from-views`, then `+every8`."""
 
 
 @dataclass(frozen=True, eq=False)
 class SceneRef:
-    """A scene by name, opened only when asked for."""
+    """A scene by name, opened only when asked for.
+
+    Attributes:
+        name: of the scene.
+        open: gives it as its task does.
+        give: gives it with another kind of input, for tasks that have several; left out, `open` gives all kinds.
+    """
 
     name: str
     open: Callable[[], Scene]
+    give: Callable[[str], Scene] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +34,18 @@ class Task:
     """What is to be solved, and how the answer is measured.
 
     Attributes:
-        name: `procedural/knot`, or format and folder for a path: `blender/chair`; `+every8` marks a declared sub-task.
+        name: `procedural/knot`, or format and folder for a path: `blender/chair`; `+from-views` and `+every8` mark
+            declared sub-tasks.
         version: changes whenever the data does; for a path, a fingerprint of its files.
         protocol: the id of the protocol it is measured under, `nerf-synthetic@1`.
-        given: what a method sees of a test scene: some of `views`, `cloud`, `samples`.
+        given: what a method sees of a test scene: some of `views`, `cloud`, `samples`, `voxels`.
         test: the scenes that are fitted and measured.
         train: the scenes that a method may learn a prior from; none for a task about single scenes.
         summary: one sentence.
         full: names of all test scenes, where `test` holds only some of them.
         plain: the truth itself, where that is all there is: a folder of images, or one mesh or point cloud.
+        inputs: the kinds that `giving` can choose from; `given` when left out.
+        thinned: what `every` takes some of, held-out `views` or `scenes`; left out, views where views are given.
     """
 
     name: str
@@ -43,6 +57,8 @@ class Task:
     summary: str = ""
     full: tuple[str, ...] = ()
     plain: Path | None = None
+    inputs: tuple[str, ...] = ()
+    thinned: Literal["views", "scenes"] | None = None
 
     @property
     def scenes(self) -> list[str]:
@@ -57,8 +73,39 @@ class Task:
             return self
         if self.plain is not None:
             raise NfbenchError(f"{self.name} is plain truth, which is scored whole.", "Leave out --test-every.")
-        test = tuple(_fewer_views(ref, n) for ref in self.test) if "views" in self.given else self.test[::n]
-        return replace(self, name=f"{self.name}+every{n}", test=test)
+        fewer = tuple(_fewer_views(ref, n) for ref in self.test) if self._thins() == "views" else self.test[::n]
+        return replace(self, name=f"{self.name}{EVERY}{n}", test=fewer)
+
+    def giving(self, kind: str) -> Task:
+        """The declared sub-task whose scenes give `kind` alone, training scenes also what samples they have.
+
+        What a task gives anyway is the task itself. A number of one sub-task is no number of another.
+
+        Raises:
+            NotFound: no such kind.
+            Unsupported: the task cannot give it.
+        """
+        if kind not in KINDS:
+            raise NotFound(f"--given {kind}: there is no such kind of input.", did_you_mean(kind, KINDS, "kinds"))
+        if self.given == (kind,):
+            return self
+        inputs = self.inputs or self.given
+        if kind not in inputs:
+            can = ", ".join(inputs) or "nothing"
+            raise Unsupported(f"{self.name} cannot give {kind}.", f"It can give: {can}.")
+        name, every, n = self.name.partition(EVERY)
+        return replace(
+            self,
+            name=f"{name}{FROM}{kind}{every}{n}",
+            given=(kind,),
+            inputs=(kind,),
+            test=tuple(_giving(ref, kind) for ref in self.test),
+            train=tuple(_giving(ref, kind, "samples") for ref in self.train),
+            thinned=self._thins(),
+        )
+
+    def _thins(self) -> Literal["views", "scenes"]:
+        return self.thinned or ("views" if "views" in self.given else "scenes")
 
     def only(self, scenes: Sequence[str]) -> Task:
         """The task restricted to the named test scenes."""
@@ -70,10 +117,18 @@ class Task:
 
 
 def _fewer_views(ref: SceneRef, n: int) -> SceneRef:
-    def opened() -> Scene:
-        scene = ref.open()
+    def fewer(scene: Scene) -> Scene:
         if scene.hidden is None:
             return scene
         return replace(scene, hidden=scene.hidden.subset(range(0, len(scene.hidden), n)))
+
+    give = ref.give
+    return SceneRef(ref.name, lambda: fewer(ref.open()), None if give is None else lambda kind: fewer(give(kind)))
+
+
+def _giving(ref: SceneRef, kind: str, *also: str) -> SceneRef:
+    def opened() -> Scene:
+        scene = ref.open() if ref.give is None else ref.give(kind)
+        return scene.giving(kind, *also)
 
     return SceneRef(ref.name, opened)

@@ -59,16 +59,17 @@ class Size:
         return f"{self.train_views}x{self.test_views}x{self.pixels}-{self.points}-{self.cloud}-{self.samples}"
 
 
-def orbit(directions: ArrayLike, pixels: int, box_edge: float = EDGE) -> Cameras:
+def orbit(directions: ArrayLike, pixels: int, box_edge: float = EDGE, distance: float = DISTANCE) -> Cameras:
     """Cameras in `directions` (N,3) from the centre, all at one distance and looking at it.
 
     Args:
         directions: (N,3), of any length, not along z.
         pixels: width and height of the images.
         box_edge: half the edge of the box that `near_far` holds.
+        distance: from the centre.
     """
     towards = np.asarray(directions, np.float64)
-    eyes = DISTANCE * towards / np.linalg.norm(towards, axis=1, keepdims=True)
+    eyes = distance * towards / np.linalg.norm(towards, axis=1, keepdims=True)
     focal = pixels / 2 / np.tan(np.radians(FIELD_OF_VIEW / 2))
     n, reach = len(eyes), box_edge * np.sqrt(3)
     K = np.array([[focal, 0, pixels / 2], [0, focal, pixels / 2], [0, 0, 1]])
@@ -76,7 +77,7 @@ def orbit(directions: ArrayLike, pixels: int, box_edge: float = EDGE) -> Cameras
         np.stack([look_at(eye, (0, 0, 0)) for eye in eyes]),
         np.broadcast_to(K, (n, 3, 3)),
         np.full((n, 2), pixels, np.int32),
-        np.broadcast_to([DISTANCE - reach, DISTANCE + reach], (n, 2)),
+        np.broadcast_to([distance - reach, distance + reach], (n, 2)),
     )
 
 

@@ -14,6 +14,7 @@ from nfbench.harness.errors import NotFound, did_you_mean
 from nfbench.harness.task import SceneRef, Task
 from nfbench.loaders.analytic import Size, stored_scene
 from nfbench.loaders.cache import cache_file
+from nfbench.loaders.cars import CAR_TASKS, car_task
 from nfbench.loaders.distance import Extrusion, Revolution, Solid, Torus
 from nfbench.loaders.outline import Outline, circle, rounded
 from nfbench.loaders.shading import Texture, checks, marbled, rings
@@ -72,9 +73,11 @@ def task(name: str, cache: Path | None = None, size: Size | None = None) -> Task
     Raises:
         NotFound: no such task.
     """
-    known = [f"procedural/{scene}" for scene in SCENES] + list(SHAPE_TASKS)
+    known = [f"procedural/{scene}" for scene in SCENES] + list(SHAPE_TASKS) + list(CAR_TASKS)
     if name not in known:
         raise NotFound(f"There is no task {name!r}.", did_you_mean(name, known, "tasks"))
+    if name in CAR_TASKS:
+        return car_task(name, cache, size)
     amount = size or Size()
     if name in SHAPE_TASKS:
         return shape_task(name, cache, amount)

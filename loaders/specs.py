@@ -132,5 +132,23 @@ SPECS = (
         "A vessel from 50,000 points with exact signed distance; 32 to learn from, 8 to solve.",
         "onet-shapenet@1",
     ),
+    TaskSpec(
+        "procedural-shapes/image-to-shape",
+        _MADE,
+        "A vessel from one image of 137x137 pixels; 32 with 8 images each to learn from, 8 to solve.",
+        "onet-shapenet@1",
+    ),
+    TaskSpec(
+        "procedural-shapes/voxels-to-shape",
+        _MADE,
+        "A vessel from 32x32x32 voxels; 32 to learn from, 8 to solve.",
+        "onet-shapenet@1",
+    ),
+    TaskSpec(
+        "procedural-cars/one-view",
+        _MADE,
+        "A car from one image of 64x64 pixels; 24 with 24 images each to learn from, 4 to solve.",
+        "procedural@1",
+    ),
     *dataset_specs(),
 )

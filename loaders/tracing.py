@@ -16,13 +16,14 @@ from nfbench.loaders.shading import Gloss, Texture, shade
 Float = NDArray[np.float64]
 
 HIT = 1e-5  # scene units: a ray this near to the surface has met it; one Newton step then brings it on it
+_PATIENCE = 100  # steps after which a ray that grazes the surface may be let off, where the caller says so
 _MOST_STEPS = 4000  # a ray that grazes the surface needs hundreds
 _CELLS = 96  # along the cube in which steps and surface points are looked for
 _COARSER = 4  # of these make one of the cells of a first look
 _PROJECTIONS = 3  # Newton steps from marching cubes to the surface; the first does nearly all
 
 
-def trace(solid: Solid, origins: NDArray[np.floating], directions: NDArray[np.floating]) -> Float:
+def trace(solid: Solid, origins: NDArray[np.floating], directions: NDArray[np.floating], grazing: float = HIT) -> Float:
     """Distances (P,) along rays to where they first meet the solid from outside, inf where they miss it.
 
     Sphere tracing (Hart 1996, "Sphere tracing"): every step is the distance to the surface, so none passes it. Far
@@ -32,6 +33,8 @@ def trace(solid: Solid, origins: NDArray[np.floating], directions: NDArray[np.fl
         solid: what is met.
         origins: (P,3), outside the solid, scene units.
         directions: (P,3) unit vectors.
+        grazing: how near to the surface a ray has met it after a hundred steps, scene units. Flat faces seen edge-on
+            have rays beside them that take thousands; where a pixel is far wider, this spares them.
 
     Raises:
         NfbenchError: a ray that starts inside.
@@ -44,14 +47,14 @@ def trace(solid: Solid, origins: NDArray[np.floating], directions: NDArray[np.fl
     ray = np.flatnonzero((inside > 0) & (middle + half > 0))
     at, last = np.maximum(middle - half, 0)[ray], (middle + half)[ray]
     step = _Steps(solid)
-    for _ in range(_MOST_STEPS):
+    for turn in range(_MOST_STEPS):
         if not len(ray):
             return depth
         xyz = start[ray] + at[:, None] * way[ray]
         distance = step(xyz)
         if distance.min() < -HIT:
             raise NfbenchError("A ray starts inside the solid.", "Put the cameras outside.")
-        hit = distance < HIT
+        hit = distance < (HIT if turn < _PATIENCE else max(HIT, grazing))
         if hit.any():
             depth[ray[hit]] = at[hit] + _last_step(solid, xyz[hit], way[ray[hit]], distance[hit])
         at = at + distance
@@ -131,13 +134,13 @@ def views_of(
 
 
 def render_arrays(
-    solid: Solid, texture: Texture, cameras: Cameras, gloss: Gloss | None = None
+    solid: Solid, texture: Texture, cameras: Cameras, gloss: Gloss | None = None, grazing: float = HIT
 ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]:
-    """RGBA images (H,W,4) and depths along the ray (H,W), inf on background, of each camera."""
+    """RGBA images (H,W,4) and depths along the ray (H,W), inf on background, of each camera; `grazing` as `trace`."""
     parts = [rays(cameras, i) for i in range(len(cameras))]
     origins, directions = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    depth = trace(solid, origins, directions)
+    depth = trace(solid, origins, directions, grazing)
     hit = np.isfinite(depth)
     xyz = origins[hit] + depth[hit, None] * directions[hit]
     colour = shade(texture(xyz), solid.gradient(xyz), -directions[hit], gloss)
@@ -158,13 +161,18 @@ def sample_surface(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
     """
     if isinstance(solid, Sampled):
         return solid.sample(count, rng)
-    xyz = _on_triangles(_mesh(solid), count, rng)
+    return sample_mesh(solid, surface_mesh(solid), count, rng)
+
+
+def sample_mesh(solid: Solid, triangles: Float, count: int, rng: np.random.Generator) -> tuple[Float, Float]:
+    """As `sample_surface`, from triangles (F,3,3) next to the surface."""
+    xyz = _on_triangles(triangles, count, rng)
     for _ in range(_PROJECTIONS):
         xyz = xyz - solid.distance(xyz)[:, None] * solid.gradient(xyz)
     return xyz, solid.gradient(xyz)
 
 
-def _mesh(solid: Solid) -> Float:
+def surface_mesh(solid: Solid) -> Float:
     """Triangles (F,3,3) of the zero set by marching cubes."""
     from skimage.measure import marching_cubes
 
@@ -178,13 +186,20 @@ def _mesh(solid: Solid) -> Float:
 
 def _on_triangles(triangles: Float, count: int, rng: np.random.Generator) -> Float:
     sides = triangles[:, 1:] - triangles[:, :1]
-    area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
+    area = areas(triangles)
     chosen = rng.choice(len(area), count, p=area / area.sum())
     weight = rng.random((count, 2))
     beyond = weight.sum(1) > 1
     weight[beyond] = 1 - weight[beyond]
     points: Float = triangles[chosen, 0] + (weight[:, :, None] * sides[chosen]).sum(1)
     return points
+
+
+def areas(triangles: Float) -> Float:
+    """The areas (F,) of triangles (F,3,3), square scene units."""
+    sides = triangles[:, 1:] - triangles[:, :1]
+    area: Float = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
+    return area
 
 
 def _lattice(line: Float) -> Float:

@@ -17,7 +17,7 @@ from nfbench.harness.camera import Cameras, look_at, rays
 from nfbench.harness.errors import DataMissing, Unsupported
 from nfbench.harness.image import composite
 from nfbench.harness.method import Budget, NoConfig
-from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.harness.scene import Given, Points, Scene, Views, Voxels
 
 CENTRE, RADIUS = np.array([0.1, -0.05, 0.15]), 0.5
 BOX = np.array([[-1, -1, -1], [1, 1, 1]], np.float32)
@@ -132,10 +132,16 @@ def test_bounding_box_is_the_box_of_the_cloud_then_of_the_inside_then_of_the_sce
     inside = np.linalg.norm(xyz, axis=1) < 0.5
     occupied = Points(xyz, value=inside.astype(np.float32), kind="occupancy")
     signed = Points(xyz, value=np.linalg.norm(xyz, axis=1) - 0.5, kind="sdf")
+    filled = np.zeros((4, 4, 4), np.bool_)
+    filled[2, 0:3, 1] = True
+    voxels = Voxels(filled, BOX)
     cases = [
         (Given(cloud=Points(xyz[:40]), samples=occupied), xyz[:40]),
         (Given(samples=occupied), xyz[inside]),
         (Given(samples=signed), xyz[inside]),
+        (Given(samples=signed, voxels=voxels), xyz[inside]),
+        (Given(voxels=voxels), np.array([[0, -1, -0.5], [0.5, 0.5, 0]])),  # the voxels whole, not their centres
+        (Given(voxels=Voxels(np.zeros((4, 4, 4), np.bool_), BOX)), BOX),
         (Given(views=sphere_views(2)), BOX),
         (Given(samples=Points(xyz, value=xyz[:, 0] * 0, kind="occupancy")), BOX),
     ]

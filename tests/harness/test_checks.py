@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 
 from nfbench.harness.checks import check_method
+from nfbench.harness.probe import RADIUS, ball
 from nfbench.harness.registry import method_spec, registry
+from nfbench.harness.scene import KINDS
 
 SOURCE = """
 import dataclasses
@@ -166,3 +169,13 @@ def test_a_budget_of_seconds_is_kept(file, monkeypatch):
 def test_every_method_here_keeps_the_contract(name):
     findings = check_method(method_spec(name))
     assert [f"{f.clause}: {f.why}" for f in findings if not f.kept] == []
+
+
+def test_the_probe_gives_every_kind_of_input(tmp_path):
+    scene = ball(tmp_path)
+    assert scene.given.kinds() == KINDS
+    voxels = scene.given.voxels
+    inside = np.linalg.norm(voxels.centres(), axis=1) < RADIUS
+    np.testing.assert_array_equal(voxels.filled.ravel(), inside)
+    volume = inside.mean() * np.prod(voxels.box[1] - voxels.box[0])
+    assert volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.02)

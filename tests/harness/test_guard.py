@@ -61,3 +61,16 @@ def test_the_guard_ends_with_an_error(tmp_path):
     with pytest.raises(RuntimeError), hiding(hidden_files(scene)):
         raise RuntimeError
     assert scene.hidden.image(0).shape == (24, 24, 4)
+
+
+def test_what_a_scene_withholds_is_hidden_but_not_what_it_gives(tmp_path):
+    scene = ball(tmp_path)
+    mesh = tmp_path / "mesh.ply"
+    mesh.write_bytes(b"ply")
+    given = scene.given.views.files
+    withholding = replace(scene, hidden=None, withheld=(mesh, given[0]))
+    assert hidden_files(withholding) == [mesh]
+    part = withholding.giving("cloud")
+    assert hidden_files(part) == sorted({mesh, *given})
+    with pytest.raises(ContractBroken, match="does not give"), hiding(hidden_files(part)):
+        given[1].read_bytes()

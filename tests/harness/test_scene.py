@@ -1,3 +1,7 @@
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +9,7 @@ from hypothesis import strategies as st
 
 from nfbench.harness.camera import Cameras
 from nfbench.harness.errors import DataCorrupt, DataMissing
-from nfbench.harness.scene import WHITE, Given, Mesh, Points, Scene, Views
+from nfbench.harness.scene import KINDS, WHITE, Given, Mesh, Points, Scene, Views, Voxels
 
 W, H = 6, 4
 BOX = np.array([[-1, -1, -1], [1, 1, 1]])
@@ -196,6 +200,40 @@ def test_meshes_of_a_wrong_shape_are_not_regrouped_in_silence(vertices, faces):
         Mesh(vertices, faces)
 
 
+# --- Voxels
+
+FILLED = np.arange(27).reshape(3, 3, 3) % 2 == 0
+
+
+def test_centres_of_voxels_against_a_loop():
+    box = np.array([[-1.0, 0, 2], [2, 6, 3]])
+    voxels = Voxels(FILLED, box)
+    assert len(voxels) == 3 and voxels.box.dtype == np.float32
+    expected = [[-0.5 + i, 1 + 2 * j, 2 + (k + 0.5) / 3] for i in range(3) for j in range(3) for k in range(3)]
+    centres = voxels.centres()
+    assert centres.dtype == np.float32
+    np.testing.assert_allclose(centres, expected, atol=1e-6)
+    at = np.argmin(np.abs(centres - [1.4, 3.2, 2.9]).sum(1))  # the order of the centres is that of the voxels
+    assert np.unravel_index(at, FILLED.shape) == (2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("filled", "box", "words"),
+    [
+        (FILLED.astype(np.uint8), BOX, "uint8"),
+        (FILLED[:2], BOX, r"\(2, 3, 3\)"),
+        (FILLED[0], BOX, r"\(3, 3\)"),
+        (np.zeros((0, 0, 0), np.bool_), BOX, r"\(0, 0, 0\)"),
+        (FILLED, BOX[::-1], "corner"),
+        (FILLED, BOX[:1], "corner"),
+        (FILLED, BOX * np.nan, "corner"),
+    ],
+)
+def test_voxels_are_checked_when_built(filled, box, words):
+    with pytest.raises(DataCorrupt, match=words):
+        Voxels(filled, box)
+
+
 # --- Scene
 
 
@@ -203,7 +241,7 @@ def full_scene():
     cloud = Points(XYZ)
     samples = Points(XYZ, value=np.arange(5), kind="sdf")
     occupancy = Points(XYZ, value=np.ones(5), kind="occupancy")
-    given_parts = Given(views=views(), cloud=cloud, samples=samples)
+    given_parts = Given(views=views(), cloud=cloud, samples=samples, voxels=Voxels(FILLED, BOX))
     mesh = Mesh(XYZ, [[0, 1, 2]])
     frame = np.diag([2.0, 2, 2, 1])
     return Scene("a", given_parts, BOX, views(2), mesh, occupancy, 0.1, frame, (0, 0, 0))
@@ -237,9 +275,34 @@ def test_no_truth_can_be_reached_from_what_a_method_sees():
 
 
 def test_given_names_its_kinds():
-    assert full_scene().given.kinds() == ("views", "cloud", "samples")
+    assert full_scene().given.kinds() == KINDS == ("views", "cloud", "samples", "voxels")
+    assert tuple(field.name for field in dataclasses.fields(Given)) == KINDS  # a new kind has to be told in both
     assert Given(cloud=Points(XYZ)).kinds() == ("cloud",)
     assert Given().kinds() == ()
+
+
+def test_given_is_restricted_to_some_kinds():
+    given = full_scene().given
+    part = given.only("voxels", "cloud")
+    assert part.kinds() == ("cloud", "voxels") and part.cloud is given.cloud and part.voxels is given.voxels
+    assert given.only().kinds() == ()
+    assert Given(cloud=given.cloud).only("views", "cloud").kinds() == ("cloud",)  # what is not there stays away
+
+
+def test_a_scene_that_gives_one_kind_withholds_the_images_of_the_others():
+    scene = full_scene()
+    files = tuple(Path(f"{i}.png") for i in range(len(scene.given.views)))
+    of_files = replace(scene, given=replace(scene.given, views=replace(scene.given.views, files=files)))
+    of_files = replace(of_files, withheld=(Path("mesh.ply"),))
+    part = of_files.giving("cloud", "samples")
+    assert part.given.kinds() == ("cloud", "samples") and part.given.cloud is scene.given.cloud
+    assert part.withheld == (Path("mesh.ply"), *files)
+    assert part.seen().withheld == ()
+    assert part.hidden is scene.hidden and part.surface is scene.surface  # the truth stays
+    assert of_files.giving("views").withheld == (Path("mesh.ply"),)
+    with pytest.raises(DataMissing, match=r"gives no views.*") as caught:
+        part.giving("views")
+    assert caught.value.hint == "It gives cloud, samples."
 
 
 def test_defaults_say_nothing_that_is_not_known():

@@ -1,16 +1,19 @@
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
+from nfbench.harness.camera import project
 from nfbench.loaders.analytic import Size
 from nfbench.loaders.procedural import task
 from nfbench.loaders.shapes import distance_samples, shape
 
 SMALL = Size(points=3000, cloud=50, samples=1000)
 POINTS, SDF = "procedural-shapes/points-to-shape", "procedural-shapes/sdf-to-shape"
+IMAGE, VOXELS = "procedural-shapes/image-to-shape", "procedural-shapes/voxels-to-shape"
 
 
 def test_the_split_is_disjoint_and_of_one_family(tmp_path):
-    for name in (POINTS, SDF):
+    for name in (POINTS, SDF, IMAGE, VOXELS):
         found = task(name, tmp_path, SMALL)
         train, test = ({ref.name for ref in refs} for refs in (found.train, found.test))
         assert (len(train), len(test)) == (32, 8) and not train & test
@@ -37,7 +40,7 @@ def test_points_to_shape(tmp_path):
 
 
 def test_truth_of_a_test_shape(tmp_path):
-    for name in (POINTS, SDF):
+    for name in (POINTS, SDF, IMAGE, VOXELS):
         scene, solid = task(name, tmp_path, SMALL).test[3].open(), shape(35)
         xyz = scene.surface.xyz.astype(np.float64)
         assert np.abs(solid.distance(xyz)).max() < 1e-6
@@ -75,3 +78,39 @@ def test_distance_samples_lie_where_they_are_needed():
     assert 0.35 < (near < 0.0125).mean() < 0.65  # within one deviation of the narrow spread, and some others
     half = xyz[:5000], xyz[5000:]  # shuffled: a prefix is a fair sample
     assert abs(np.abs(solid.distance(half[0])).mean() - np.abs(solid.distance(half[1])).mean()) < 0.01
+
+
+def test_image_to_shape(tmp_path):
+    found = task(IMAGE, tmp_path, SMALL)
+    train, test = found.train[2].open(), found.test[0].open()
+    assert found.given == test.given.kinds() == ("views",) and train.given.kinds() == ("views", "samples")
+    assert (len(train.given.views), len(test.given.views), test.hidden) == (8, 1, None)
+    np.testing.assert_array_equal(train.given.samples.value, shape(2).distance(train.given.samples.xyz + 0.0) < 0)
+    view = test.given.views
+    assert view.image(0).shape == (137, 137, 4)
+    xy, depth = project(view.cameras, 0, test.surface.xyz)  # the surface lies on the silhouette, and fills it
+    column, row = np.floor(xy).astype(int).T
+    mask = view.mask(0)
+    assert binary_dilation(mask, np.ones((3, 3)))[row, column].all() and (depth > 0).all()
+    seen = np.zeros_like(mask)
+    seen[row, column] = True
+    assert (mask & ~binary_dilation(seen, iterations=5)).sum() == 0
+    near, far = view.cameras.near_far[0]
+    assert near < depth.min() and depth.max() < far
+    assert [ref.name for ref in found.every(4).test] == [ref.name for ref in found.test[::4]]  # scenes, not views
+
+
+def test_voxels_to_shape(tmp_path):
+    found = task(VOXELS, tmp_path, SMALL)
+    train, test = found.train[1].open(), found.test[4].open()
+    assert found.given == test.given.kinds() == ("voxels",) and train.given.kinds() == ("samples", "voxels")
+    for scene, solid in ((train, shape(1)), (test, shape(36))):
+        voxels = scene.given.voxels
+        assert voxels.filled.shape == (32, 32, 32)
+        np.testing.assert_array_equal(voxels.box, [[-0.5] * 3, [0.5] * 3])
+        for i, j, k in np.random.default_rng(0).integers(0, 32, (200, 3)):
+            centre = (np.array([i, j, k]) + 0.5) / 32 - 0.5
+            assert voxels.filled[i, j, k] == (solid.distance(centre[None])[0] < 0)
+        assert voxels.filled.any()
+    again = task(VOXELS, tmp_path, SMALL).test[4].open().given.voxels.filled  # from the cache
+    np.testing.assert_array_equal(again, test.given.voxels.filled)
