@@ -46,7 +46,10 @@ NAME = "srn"
 _FIRST_DEPTH, _FIRST_SPREAD = 0.05, 5e-4  # scene units along the optical axis, mean and deviation, in the code
 _CLAMP = 10.0  # bound of the gradient at each state of the cell, in the code
 _CODE_SPREAD = 0.01
-_RAYS_CPU, _RAYS_GPU = 1 << 10, 1 << 16  # at once: on a CPU, as many as keep what is kept for the gradient in the cache
+_FEATURES_CPU, _FEATURES_GPU = (
+    1 << 18,
+    1 << 24,
+)  # numbers of one layer at once: on a CPU, 1 MB, which stays in the cache
 _LOOKED_AT = 256  # rays by which a first code is chosen
 
 
@@ -158,12 +161,12 @@ TINY = SrnConfig(
     pixel_offset=0.5,
     start="near",
     normalise=True,
-    rays=128,
+    rays=256,
     objects=8,
-    steps=2500,
+    steps=1800,
     rate=2e-3,
     code_rate=5e-3,
-    rate_decay=0.05,
+    rate_decay=0.1,
     fit_steps=200,
     fit_every=1,
     fit_rate=2e-2,
@@ -312,7 +315,9 @@ class Networks(nn.Module):
             rays: R of each.
             noise: draws the first depths, where the march starts at the camera; without it they are all the mean.
         """
-        return trace(phi_layers(weights, self.config.width), self.marcher, self.generator, self.frame, self.config, rays, noise)
+        return trace(
+            phi_layers(weights, self.config.width), self.marcher, self.generator, self.frame, self.config, rays, noise
+        )
 
 
 def _generator(width: int, layers: int) -> nn.Sequential:
@@ -408,9 +413,15 @@ class StepLoss:
         return loss
 
 
-def rows_at_once(objects: int, device: str) -> int:
+def optimiser_of(net: nn.Module, codes: nn.Module) -> torch.optim.Optimizer:
+    """Adam for the networks and the codes, in this order, in one pass over memory."""
+    return torch.optim.Adam([{"params": net.parameters()}, {"params": codes.parameters()}], fused=True)
+
+
+def rows_at_once(config: SrnConfig, objects: int, device: str) -> int:
     """How many rays of each of the objects go through the networks at once."""
-    return max((_RAYS_CPU if torch.device(device).type == "cpu" else _RAYS_GPU) // objects, 1)
+    numbers = _FEATURES_CPU if torch.device(device).type == "cpu" else _FEATURES_GPU
+    return max(numbers // (config.width * objects), 1)
 
 
 # ------------------------------------------------------------------------------------------------------- the field
@@ -453,7 +464,7 @@ class SrnField:
         layers = phi_layers(self._weights, self.config.width)
         for index in range(len(cameras)):
             rays = camera_bundle(cameras, index, self.box, self.config.pixel_offset).to(str(device))
-            count, size = rays.near.shape[1], rows_at_once(1, str(device))
+            count, size = rays.near.shape[1], rows_at_once(self.config, 1, str(device))
             parts = [
                 trace(layers, self._marcher, self._generator, self._frame, self.config, rays.part(slice(i, i + size)))
                 for i in range(0, count, size)
@@ -543,7 +554,7 @@ class Srn(Method[SrnConfig]):
             net.frame.copy_(_frame(scenes))
         net.to(self.device)
         noise = torch.Generator(self.device).manual_seed(self.seed)
-        adam = torch.optim.Adam([{"params": net.parameters()}, {"params": codes.parameters()}], fused=True)
+        adam = optimiser_of(net, codes)
         kept = {"networks": net, "codes": codes, "views": views, "noise": noise}
         training = Training(
             budget, config.total_steps(), adam, kept, device=self.device, precision=config.precision, name="prior"
@@ -603,7 +614,7 @@ class Srn(Method[SrnConfig]):
         """One step of optimisation on a bundle of rays."""
         share = StepLoss(net, codes, rays, noise)
         if training.rows is None:
-            training.rows = rows_at_once(len(rays.objects), self.device)
+            training.rows = rows_at_once(self.config, len(rays.objects), self.device)
 
         def loss(part: slice) -> Tensor:
             with training.autocast():
@@ -623,7 +634,7 @@ class Srn(Method[SrnConfig]):
         candidates = torch.cat([self.codes, self.codes.mean(0, keepdim=True)])
         rays = rays.to(self.device)
         errors = []
-        for some in candidates.split(rows_at_once(_LOOKED_AT, self.device)):
+        for some in candidates.split(rows_at_once(self.config, _LOOKED_AT, self.device)):
             each = Bundle(*(tensor.expand(len(some), *tensor.shape[1:]) for tensor in rays))
             colour, _ = self.networks.trace(self.networks.weights(some), each)
             errors.append((colour - (2 * rays.colours - 1)).square().mean((1, 2)))
