@@ -50,9 +50,11 @@ class Bundle(NamedTuple):
 def near_distances(cameras: Cameras, box: Float) -> Float:
     """(N,) float32: where the scene begins, by the cameras, else where the sphere around `box` (2,3) begins."""
     if cameras.near_far is not None:
-        return cameras.near_far[:, 0]
+        near: Float = cameras.near_far[:, 0]
+        return near
     middle, radius = box.mean(0), float(np.linalg.norm(box[1] - box[0])) / 2
-    return np.maximum(np.linalg.norm(cameras.centres - middle, axis=1) - radius, 0).astype(np.float32)
+    apart: Float = np.linalg.norm(cameras.centres - middle, axis=1).astype(np.float32)
+    return np.maximum(apart - np.float32(radius), 0)
 
 
 @dataclass(frozen=True)

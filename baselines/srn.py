@@ -21,7 +21,6 @@ optical axis, its steps are along the ray; so it is here.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.method import Budget, Method
 from nfbench.harness.scene import Float, Scene
 from nfbench.harness.training import Precision, Training
+from nfbench.harness.training_state import Kept
 
 NAME = "srn"
 
@@ -164,7 +164,7 @@ TINY = SrnConfig(
     rays=256,
     objects=8,
     steps=1800,
-    rate=2e-3,
+    rate=4e-3,
     code_rate=5e-3,
     rate_decay=0.1,
     fit_steps=200,
@@ -188,13 +188,13 @@ class _OutputLayer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, memory: list[Tensor]) -> Tensor:  # type: ignore[override]  # noqa: ANN401
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, memory: list[Tensor]) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(x, weight)
         ctx.memory = memory
         return F.linear(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, weight = ctx.saved_tensors
         of_x = gradient.to(weight.dtype) @ weight if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
@@ -225,14 +225,20 @@ class Hypernetwork(nn.Sequential):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight)
         with torch.no_grad():
-            self[-1].weight.mul_(0.1)
+            self._output.weight.mul_(0.1)
+
+    @property
+    def _output(self) -> nn.Linear:
+        layer = self[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def forward(self, code: Tensor) -> Tensor:
         """See above."""
         x = code
-        for layer in list(self)[:-1]:
+        for layer in [*self][:-1]:
             x = layer(x)
-        found: Tensor = _OutputLayer.apply(x, self[-1].weight, self[-1].bias, self._memory)  # type: ignore[no-untyped-call]
+        found: Tensor = _OutputLayer.apply(x, self._output.weight, self._output.bias, self._memory)  # type: ignore[no-untyped-call]
         return found
 
 
@@ -271,13 +277,13 @@ class Marcher(nn.Module):
         gates = torch.addmm((cell.bias_ih + cell.bias_hh)[:, None], cell.weight_ih, x.T)
         if state is not None:
             gates = torch.addmm(gates, cell.weight_hh, state[0])
-        entry, forget, new, out = gates.split(cell.hidden_size)
+        entry, forget, new, out = gates.chunk(4)
         memory = entry.sigmoid() * new.tanh()
         if state is not None:
             memory = torch.addcmul(memory, forget.sigmoid(), state[1])
         hidden = out.sigmoid() * memory.tanh()
         if hidden.requires_grad:
-            hidden.register_hook(lambda gradient: gradient.clamp(-_CLAMP, _CLAMP))
+            hidden.register_hook(lambda gradient: gradient.clamp(-_CLAMP, _CLAMP))  # type: ignore[no-untyped-call]
         step = torch.addmm(self.out_layer.bias[:, None], self.out_layer.weight, hidden)
         return step[0], (hidden, memory)
 
@@ -333,7 +339,7 @@ def _generator(width: int, layers: int) -> nn.Sequential:
 
 def phi_layers(weights: Sequence[Tensor], width: int) -> list[Layer]:
     """Weight (B,out,in) and bias (B,1,out) of each layer from flat ones (B, in * out + out)."""
-    return [(flat[:, :-width].unflatten(1, (width, -1)), flat[:, None, -width:]) for flat in weights]
+    return [(flat[:, :-width].view(len(flat), width, -1), flat[:, None, -width:]) for flat in weights]
 
 
 def trace(
@@ -401,8 +407,8 @@ class StepLoss:
             self._weights = self.net.weights(self._codes)
             self._gathered = [] if last else [weight.detach().requires_grad_() for weight in self._weights]
         colour, distance = self.net.trace(self._weights if last else self._gathered, rays, self.noise)
-        error = (colour.float() - (2 * rays.colours - 1)).square().sum() / (3 * total)
-        behind = (distance.float() * rays.cosines).clamp_max(0).square().sum() / total
+        error = (colour.to(rays.colours) - (2 * rays.colours - 1)).square().sum() / (3 * total)
+        behind = (distance.to(rays.cosines) * rays.cosines).clamp_max(0).square().sum() / total
         loss = config.image_weight * error + config.depth_weight * behind
         if last:
             loss = loss + config.code_weight * self._codes.square().mean()
@@ -555,7 +561,7 @@ class Srn(Method[SrnConfig]):
         net.to(self.device)
         noise = torch.Generator(self.device).manual_seed(self.seed)
         adam = optimiser_of(net, codes)
-        kept = {"networks": net, "codes": codes, "views": views, "noise": noise}
+        kept: dict[str, Kept] = {"networks": net, "codes": codes, "views": views, "noise": noise}
         training = Training(
             budget, config.total_steps(), adam, kept, device=self.device, precision=config.precision, name="prior"
         )
@@ -634,7 +640,7 @@ class Srn(Method[SrnConfig]):
         candidates = torch.cat([self.codes, self.codes.mean(0, keepdim=True)])
         rays = rays.to(self.device)
         errors = []
-        for some in candidates.split(rows_at_once(self.config, _LOOKED_AT, self.device)):
+        for some in torch.split(candidates, rows_at_once(self.config, _LOOKED_AT, self.device)):
             each = Bundle(*(tensor.expand(len(some), *tensor.shape[1:]) for tensor in rays))
             colour, _ = self.networks.trace(self.networks.weights(some), each)
             errors.append((colour - (2 * rays.colours - 1)).square().mean((1, 2)))
