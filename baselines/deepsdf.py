@@ -27,6 +27,7 @@ from nfbench.baselines.sdf_batches import SdfBatches
 from nfbench.harness.checkpoint import read_checkpoint, write_checkpoint
 from nfbench.harness.errors import DataCorrupt, NotFound, Unsupported, did_you_mean
 from nfbench.harness.method import Budget, Method
+from nfbench.harness.official import mapped, section
 from nfbench.harness.scene import Kind, Scene
 from nfbench.harness.training import Precision, Training
 
@@ -118,7 +119,8 @@ class NormedLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """(outputs,inputs) weight_g * weight_v / |weight_v|."""
-        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=1, keepdim=True))
+        lengths: Tensor = self.weight_v.norm(dim=1, keepdim=True)
+        return self.weight_v * (self.weight_g / lengths)
 
 
 class Decoder(nn.Module):
@@ -213,21 +215,21 @@ def plain_distances(layers: _Layers, skip: int, xyz: Tensor, active: _Active) ->
 
 
 class _ReluDropout(torch.autograd.Function):
-    """ReLU and dropout in place, on the CPU in fp32."""
+    """ReLU and dropout, on the CPU in fp32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, keys: tuple[np.uint32, np.uint32], chance: float) -> Tensor:  # noqa: ANN401
-        ctx.mark_dirty(x)
         ctx.scale = 1 / (1 - chance)
         dropped = np.uint32(min(round(chance * 2**32), 2**32 - 1))
-        relu_dropout(x.detach().view(-1).numpy(), *keys, dropped, np.float32(ctx.scale))
-        ctx.save_for_backward(x)
-        return x
+        out = torch.empty_like(x)
+        relu_dropout(x.view(-1).numpy(), out.view(-1).numpy(), *keys, dropped, np.float32(ctx.scale))
+        ctx.save_for_backward(out)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # noqa: ANN401
-        (x,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(grad, x, 0).mul_(ctx.scale), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        (out,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grad, out, 0).mul_(ctx.scale), None, None
 
 
 @dataclass(frozen=True)
@@ -238,11 +240,11 @@ class Dropout:
     keys: np.random.Generator
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(...) like `x`, which is overwritten."""
+        """(...) from numbers of the same shape."""
         if self.chance == 0:
-            return functional.relu_(x)
+            return functional.relu(x)
         if x.device.type != "cpu" or x.dtype != torch.float32:
-            return functional.dropout(functional.relu_(x), self.chance)
+            return functional.dropout(functional.relu(x), self.chance)
         first, second = self.keys.integers(2**32, size=2, dtype=np.uint32)
         return _ReluDropout.apply(x, (first, second), self.chance)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -253,6 +255,22 @@ class Dropout:
 def clamped_error(found: Tensor, true: Tensor, clamp: float) -> Tensor:
     """The sum of absolute differences of distances (B,N) that are both cut off at +-clamp (equations 4 and 5)."""
     return (found.float().clamp(-clamp, clamp) - true.clamp(-clamp, clamp)).abs().sum()
+
+
+def shared_loss(
+    net: Decoder, codes: Tensor, xyz: Tensor, true: Tensor, part: slice, clamp: float, weight: float, active: _Active
+) -> Tensor:
+    """What the rows `part` of a batch of points (B,N,3) and distances (B,N) add to its loss for codes (B,code).
+
+    The loss is the mean over the batch of the clamped error and of the norm of the code, times `weight`.
+    """
+    folded = net.folded()
+    total = xyz.new_zeros(())
+    for shape, rows in pieces(part, xyz.shape[1]):
+        found = distances(*folded, net.skip, xyz[shape, rows], codes[shape], active)
+        norms = codes[shape].norm(dim=1).sum() * (rows.stop - rows.start)
+        total = total + clamped_error(found, true[shape, rows], clamp) + weight * norms
+    return total / true.numel()
 
 
 def pieces(part: slice, samples: int) -> list[tuple[slice, slice]]:
@@ -328,7 +346,7 @@ class DeepSdfField:
 
     def save(self, folder: Path) -> None:
         """Write `field.safetensors` and `field.json`; `restore` of the method reads them, without a decoder."""
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for index, (weight, bias) in enumerate(self.layers):
             tensors |= {f"{index}.weight": weight, f"{index}.bias": bias}
         about = {"parameters": self.parameters, "skip": self.skip}
@@ -358,8 +376,8 @@ class DeepSdfField:
 class DeepSdf(Method[DeepSdfConfig]):
     """Learns a category from signed distances, and fits a shape by optimising its code.
 
-    Presets: `paper` has the original settings for chairs (1,843,195 numbers beside the codes). `fast` is for one GPU and
-    minutes: 300 epochs with all periods in proportion, a quarter of the samples at twice the rates, products in
+    Presets: `paper` has the original settings for chairs (1,843,195 numbers beside the codes). `fast` is for one GPU
+    and minutes: 300 epochs with all periods in proportion, a quarter of the samples at twice the rates, products in
     bfloat16, and half the steps to fit. `tiny` learns a small category on two processor cores in a minute: four layers
     of 128 and codes of 64 without dropout, 32 shapes with 512 samples a step, higher rates that fall along a cosine,
     and 400 steps of 4096 samples to fit.
@@ -433,7 +451,7 @@ class DeepSdf(Method[DeepSdfConfig]):
         training = Training(
             budget,
             config.epochs * batches.per_epoch,
-            torch.optim.Adam(groups),
+            torch.optim.Adam(groups, fused=True),
             {"decoder": net, "codes": codes, "batches": batches, "masks": masks},
             device=self.device,
             precision=config.precision,
@@ -450,15 +468,8 @@ class DeepSdf(Method[DeepSdfConfig]):
             def loss(
                 part: slice, shapes: Tensor = shapes, xyz: Tensor = xyz, true: Tensor = true, weight: float = weight
             ) -> Tensor:
-                folded = net.folded()
-                total = xyz.new_zeros(())
-                for shape, rows in pieces(part, xyz.shape[1]):
-                    code = codes[0][shapes[shape]]
-                    with training.autocast():
-                        found = distances(*folded, config.skip, xyz[shape, rows], code, active)
-                    norms = code.norm(dim=1).sum() * (rows.stop - rows.start)
-                    total = total + clamped_error(found, true[shape, rows], config.clamp) + weight * norms
-                return total / true.numel()
+                with training.autocast():
+                    return shared_loss(net, codes[0][shapes], xyz, true, part, config.clamp, weight, active)
 
             training.descend(true.numel(), loss)
         self.decoder, self.codes = net, codes[0].detach()
@@ -481,7 +492,7 @@ class DeepSdf(Method[DeepSdfConfig]):
         training = Training(
             dataclasses.replace(budget, steps=most),
             most,
-            torch.optim.Adam(code.parameters()),
+            torch.optim.Adam(code.parameters(), fused=True),
             {"code": code, "batches": batches},
             device=self.device,
             precision=config.precision,
@@ -494,9 +505,9 @@ class DeepSdf(Method[DeepSdfConfig]):
 
             def loss(part: slice, xyz: Tensor = xyz, true: Tensor = true) -> Tensor:
                 with training.autocast():
-                    found = distances(layers, columns, config.skip, xyz[:, part], code[0], functional.relu_)
-                share = clamped_error(found, true[:, part], config.clamp) / true.numel()
-                return share + config.fit_penalty * code[0].square().mean() * (found.numel() / true.numel())
+                    found = distances(layers, columns, config.skip, xyz[:, part], code[0], functional.relu)
+                penalty: Tensor = config.fit_penalty * code[0].square().mean() * found.numel()
+                return (clamped_error(found, true[:, part], config.clamp) + penalty) / true.numel()
 
             training.descend(true.numel(), loss)
         return self._field(code[0][0].detach())
@@ -519,7 +530,7 @@ class DeepSdf(Method[DeepSdfConfig]):
         Raises:
             Unsupported: nothing was learned or loaded.
         """
-        tensors = {f"decoder.{name}": tensor for name, tensor in self._learned().state_dict().items()}
+        tensors = {f"{_DECODER}{name}": tensor for name, tensor in self._learned().state_dict().items()}
         about = {"config": dataclasses.asdict(self.config), "names": list(self.names)}
         write_checkpoint(folder, NAME, "network", tensors | {"codes": self.codes}, about)
 
@@ -528,7 +539,7 @@ class DeepSdf(Method[DeepSdfConfig]):
 
         Raises:
             DataMissing: no checkpoint in `folder`.
-            DataCorrupt: the checkpoint cannot be read, or is of another method.
+            DataCorrupt: the checkpoint cannot be read, is of another method, or its tensors do not fit.
             Unsupported: it is of another network; the settings that differ are named.
         """
         tensors, about = read_checkpoint(folder, NAME, "network")
@@ -539,26 +550,33 @@ class DeepSdf(Method[DeepSdfConfig]):
                 f"{folder} is a checkpoint of {NAME} with another config: {', '.join(other)}.",
                 "Build the method with the config of the checkpoint, or learn again.",
             )
-        try:
-            self.adopt(tensors, about.get("names", ()))
-        except DataCorrupt as error:
-            raise DataCorrupt(f"{folder / 'network.safetensors'}: {error.message}", error.hint) from None
+        names = {name: name for name in _shapes(self.config)}
+        found = mapped(tensors, names, _shapes(self.config), ignored=("codes",))
+        self._take(found | {"codes": tensors.get("codes", self.codes[:0].cpu())}, tuple(about.get("names", ())))
 
-    def adopt(self, tensors: Mapping[str, Tensor], names: Sequence[str] = ()) -> None:
-        """Take over tensors that `official_networks` or a checkpoint gives; codes are named by number without `names`.
+    def adopt(self, state: Mapping[str, Any], scene: Scene | None = None) -> None:
+        """Take over what the original code saved; see `official_networks`. Codes are named by their numbers.
+
+        Args:
+            state: of a file of ModelParameters.
+            scene: not looked at.
 
         Raises:
-            DataCorrupt: tensors that are missing, too many or of another shape; they are named.
+            DataCorrupt: tensors that are missing, not known or of another shape; they are named.
         """
+        self._take(official_networks(state, self.config), ())
+
+    def _take(self, tensors: Mapping[str, Tensor], names: tuple[str, ...]) -> None:
+        codes = tensors.get("codes", torch.zeros(0, self.config.code)).float()
+        if codes.dim() != 2 or codes.shape[1] != self.config.code or len(names or codes) != len(codes):
+            raise DataCorrupt(
+                f"The codes are {tuple(codes.shape)}, for {len(names)} shapes and a length of {self.config.code}.",
+                "Learn again, or build the method with the config of the codes.",
+            )
         net = decoder(self.config.code, self.config, self.seed)
-        expected = {f"decoder.{name}": tensor for name, tensor in net.state_dict().items()}
-        check_tensors(tensors, expected, optional=("codes",))
-        codes = tensors.get("codes", self.codes[:0])
-        if codes.dim() != 2 or codes.shape[1] != self.config.code or (names and len(names) != len(codes)):
-            raise DataCorrupt(f"codes has shape {tuple(codes.shape)}, for {len(names)} shapes.", "Learn again.")
-        net.load_state_dict({name.removeprefix("decoder."): tensors[name] for name in expected})
+        net.load_state_dict({name.removeprefix(_DECODER): t for name, t in tensors.items() if name != "codes"})
         self.decoder, self.codes = net.to(self.device), codes.to(self.device)
-        self.names = tuple(names) or tuple(map(str, range(len(codes))))
+        self.names = names or tuple(map(str, range(len(codes))))
 
     def restore(self, folder: Path) -> DeepSdfField:
         """The field that `DeepSdfField.save` wrote into `folder`; nothing needs to be learned or loaded before.
@@ -616,7 +634,7 @@ class DeepSdfShape(Method[DeepSdfShapeConfig]):
         training = Training(
             budget,
             config.epochs,
-            torch.optim.Adam(net.parameters()),
+            torch.optim.Adam(net.parameters(), fused=True),
             {"decoder": net, "batches": batches, "masks": masks},
             device=self.device,
             precision=config.precision,
@@ -653,56 +671,34 @@ class DeepSdfShape(Method[DeepSdfShapeConfig]):
 # ------------------------------------------------------------------------------------------- the original's weights
 
 _SHAPING = ("code", "width", "layers", "skip")  # what decides the shapes of the tensors
-_PARTS = {  # names of the two parts of normed weights since torch 2.0, and before
-    "parametrizations.weight.original0": "weight_g",
-    "parametrizations.weight.original1": "weight_v",
-}
+_DECODER = "decoder."
+_PARTS = ("parametrizations.weight.original0", "parametrizations.weight.original1")  # of weight norm since torch 2.0
 
 
 def official_networks(state: Mapping[str, Any], config: DeepSdfConfig) -> dict[str, Tensor]:
-    """The tensors that `DeepSdf.adopt` takes, from what the original code saves.
+    """The tensors of a checkpoint of `DeepSdf`, `codes` among them where there are some.
 
     Args:
-        state: of `ModelParameters/*.pth`, or the decoder's own state dict; with `latent_codes` of `LatentCodes/*.pth`
-            put beside it where the codes of the training shapes are wanted.
+        state: as the original code saves it to `ModelParameters/*.pth`, or the state dict in it; with `latent_codes`
+            of `LatentCodes/*.pth` put beside it where the codes of the training shapes are wanted.
         config: of the network.
 
     Raises:
-        DataCorrupt: tensors that are missing, too many or of another shape; they are named.
+        DataCorrupt: tensors that are missing, not known or of another shape; they are named.
     """
-    found: dict[str, Tensor] = {}
-    for name, tensor in state.get("model_state_dict", state).items():
-        if not isinstance(tensor, Tensor):
-            if name in ("epoch", "latent_codes"):
-                continue
-            raise DataCorrupt(f"{name} is no tensor.", "Give the state dict of a DeepSDF decoder.")
-        lin, _, part = name.removeprefix("module.").partition(".")
-        index = lin.removeprefix("lin")
-        ours = f"{index}.{_PARTS.get(part, part)}" if index.isdecimal() and lin.startswith("lin") else f"?{name}"
-        found["codes" if name == "latent_codes" else f"decoder.lins.{ours}"] = tensor
+    official = section(state, "model_state_dict")
+    shapes = _shapes(config)
+    names = {name: name.replace(f"{_DECODER}lins.", "lin") for name in shapes}
+    if any(_PARTS[0] in name for name in official):
+        names = {k: v.replace("weight_g", _PARTS[0]).replace("weight_v", _PARTS[1]) for k, v in names.items()}
+    found = mapped(official, names, shapes, ignored=("epoch", "latent_codes"))
     codes = state.get("latent_codes")
-    if codes is not None:
-        codes = codes["weight"] if isinstance(codes, Mapping) else codes
-        found["codes"] = codes.reshape(len(codes), -1)  # the first releases have (N,1,code)
-    expected = decoder(config.code, config, 0).state_dict()
-    check_tensors(found, {f"decoder.{name}": tensor for name, tensor in expected.items()}, optional=("codes",))
-    return found
+    codes = codes.get("weight") if isinstance(codes, Mapping) else codes
+    return found if codes is None else found | {"codes": codes.reshape(len(codes), -1)}  # once they were (N,1,code)
 
 
-def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], optional: Sequence[str] = ()) -> None:
-    """Compare names and shapes.
-
-    Raises:
-        DataCorrupt: they differ; the tensors are named.
-    """
-    wrong = [f"no {name}" for name in expected if name not in found]
-    wrong += [f"{name} is unknown" for name in found if name not in expected and name not in optional]
-    for name in expected.keys() & found.keys():
-        if found[name].shape != expected[name].shape:
-            theirs, ours = tuple(found[name].shape), tuple(expected[name].shape)
-            wrong.append(f"{name} is {theirs} and not {ours}")
-    if wrong:
-        raise DataCorrupt(
-            f"These are not the tensors of the network: {'; '.join(sorted(wrong))}.",
-            "Build the method with the settings that the network was trained with.",
-        )
+def _shapes(config: DeepSdfConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of the decoder of a config, by its name in a checkpoint."""
+    with torch.device("meta"):
+        state = Decoder(config.code, config).state_dict()
+    return {f"{_DECODER}{name}": tuple(tensor.shape) for name, tensor in state.items()}

@@ -18,11 +18,14 @@ _S16, _S13 = np.uint32(16), np.uint32(13)
 
 
 @numba.njit(nogil=True, cache=True)
-def relu_dropout(x: Singles, key_1: np.uint32, key_2: np.uint32, dropped: np.uint32, scale: np.float32) -> None:
-    """Replace `x` (P,) by ReLU(x) * scale where the number is kept, and by 0 where it is dropped.
+def relu_dropout(
+    x: Singles, out: Singles, key_1: np.uint32, key_2: np.uint32, dropped: np.uint32, scale: np.float32
+) -> None:
+    """Write ReLU(x) * scale to `out` where a number is kept, and 0 where it is dropped.
 
     Args:
-        x: contiguous.
+        x: (P,), contiguous.
+        out: like `x`.
         key_1: with key_2, which mask is drawn.
         key_2: see key_1.
         dropped: the chance of being dropped, times 2^32.
@@ -36,4 +39,4 @@ def relu_dropout(x: Singles, key_1: np.uint32, key_2: np.uint32, dropped: np.uin
         h *= _MIX_2
         h ^= h >> _S16
         value = x[i] * scale
-        x[i] = value if (h >= dropped and value > 0) else np.float32(0)
+        out[i] = value if (h >= dropped and value > 0) else np.float32(0)
