@@ -38,6 +38,7 @@ _Layers = list[tuple[Tensor, Tensor]]
 _Active = Callable[[Tensor], Tensor]
 _CACHED = 1 << 19  # numbers of one layer's output that stay in the cache of a processor
 _GPU_ROWS = 1 << 18  # points at a time on a GPU
+_RISE = 0.05  # the part of the training over which annealed rates rise
 _SEEDS = 0x5DF  # sets the generator of dropout masks apart from that of samples
 
 
@@ -55,7 +56,7 @@ class DeepSdfShapeConfig:
         epochs: how often each training shape is met.
         rate: of Adam, for the network.
         halve_every: epochs after which the rates are halved.
-        anneal: lets the rates fall to zero along a cosine instead.
+        anneal: lets the rates fall to zero along a cosine instead, after a short rise.
         precision: `bf16` does matrix products in bfloat16 while training; the field is always fp32.
     """
 
@@ -305,7 +306,8 @@ def rows_at_once(width: int, device: str) -> int:
 def rate_factor(config: DeepSdfShapeConfig, fraction: float) -> float:
     """What the rates are multiplied by, when `fraction` of the training has passed."""
     if config.anneal:
-        return 0.5 * (1 + math.cos(math.pi * fraction))
+        rise = min(1.0, 0.1 + fraction / _RISE)
+        return rise * 0.5 * (1 + math.cos(math.pi * fraction))
     return float(0.5 ** (epoch(config, fraction) // config.halve_every))
 
 
@@ -364,7 +366,9 @@ class DeepSdfField:
         try:
             skip, parameters = int(about["skip"]), int(about["parameters"])
             layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(len(tensors) // 2)]
-            plain_distances(layers, skip, torch.zeros(1, 3), functional.relu)
+            found = plain_distances(layers, skip, torch.zeros(1, 3), functional.relu)
+            if found.shape != (1,):
+                raise ValueError(f"the last layer gives {found.shape[-1]} numbers, not one")
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise DataCorrupt(f"{folder} holds no field of {method}: {error}.", "Fit it again.") from error
         return cls(method, layers, skip, parameters, device)

@@ -31,12 +31,11 @@ def relu_dropout(
         dropped: the chance of being dropped, times 2^32.
         scale: what the kept ones are multiplied by.
     """
-    for i in range(x.size):
-        h = np.uint32(i) * _STRIDE + key_1
-        h ^= h >> _S16
-        h = (h * _MIX_1) ^ key_2
-        h ^= h >> _S13
-        h *= _MIX_2
+    for i in range(x.size):  # every product is cut to 32 bits by hand: numba's are of 64
+        h = np.uint32(np.uint32(i) * _STRIDE + key_1)
+        h = np.uint32((h ^ (h >> _S16)) * _MIX_2) ^ key_2
+        h = np.uint32((h ^ (h >> _S16)) * _MIX_1)
+        h = np.uint32((h ^ (h >> _S13)) * _MIX_2)
         h ^= h >> _S16
         value = x[i] * scale
         out[i] = value if (h >= dropped and value > 0) else np.float32(0)
