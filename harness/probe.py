@@ -32,11 +32,11 @@ def ball(folder: Path, *, views: int = 8, hidden: int = 3, seed: int = 0) -> Sce
     box = np.array([[-0.55] * 3, [0.55] * 3], np.float32)
     normal = _directions(generator, 4000)
     query = generator.uniform(-0.55, 0.55, (8000, 3))
-    inside = np.linalg.norm(query, axis=1) < RADIUS
+    distance = np.linalg.norm(query, axis=1) - RADIUS
     given = Given(
         views=_views(folder / "train", _directions(generator, views)),
         cloud=Points(_f32(normal[:300] * RADIUS + generator.normal(0, 0.005, (300, 3)))),
-        samples=Points(_f32(query[:4000]), value=_f32(inside[:4000]), kind="occupancy"),
+        samples=Points(_f32(query[:4000]), value=_f32(distance[:4000]), kind="sdf"),
         voxels=_voxels(box),
     )
     return Scene(
@@ -45,7 +45,7 @@ def ball(folder: Path, *, views: int = 8, hidden: int = 3, seed: int = 0) -> Sce
         box,
         hidden=_views(folder / "test", _directions(generator, hidden)),
         surface=Points(_f32(normal * RADIUS), normal=_f32(normal)),
-        occupancy=Points(_f32(query[4000:]), value=_f32(inside[4000:]), kind="occupancy"),
+        occupancy=Points(_f32(query[4000:]), value=_f32(distance[4000:] < 0), kind="occupancy"),
     )
 
 
