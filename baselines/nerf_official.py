@@ -56,7 +56,7 @@ def official_networks(state: Mapping[str, Any], config: NerfConfig = OFFICIAL) -
                 raise DataCorrupt(f"{container}: {original} is {shape}, not {tuple(ours[name])}.", _HINT)
             if not torch.isfinite(tensor).all():
                 raise DataCorrupt(f"{container}: {original} holds NaN or infinity.", "Take an earlier checkpoint.")
-            found[f"{index}.{name}"] = tensor.detach().float()
+            found[f"{index}.{name}"] = tensor.detach()
     return found
 
 
