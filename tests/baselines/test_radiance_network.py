@@ -149,9 +149,7 @@ def wave(shape, amplitude, phase):
 def test_agrees_with_the_original(real_data):
     file = real_data.parent / "reference" / "network_fingerprints.json"
     reference = json.loads(file.read_text())["networks"]["NeRF"]
-    filled = {
-        name: torch.from_numpy(hashed(k, shape)) for k, (name, shape) in enumerate(reference["parameters"])
-    }
+    filled = {name: torch.from_numpy(hashed(k, shape)) for k, (name, shape) in enumerate(reference["parameters"])}
     other = {name: torch.zeros_like(tensor) for name, tensor in filled.items()}
     ours = official_networks({"network_fn_state_dict": other, "network_fine_state_dict": filled})
     made = RadianceNetwork(
