@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -38,8 +38,7 @@ class OccupancyGrid:
 
     def __init__(self, box: Tensor, cells: int) -> None:
         self.box = box
-        self.occupied = torch.ones((cells, cells, cells), dtype=torch.bool, device=box.device)
-        self._bounds = box
+        self.load(torch.ones((cells, cells, cells), dtype=torch.bool, device=box.device))
 
     @property
     def cells(self) -> int:
@@ -53,6 +52,21 @@ class OccupancyGrid:
         size = (self.box[1] - self.box[0]) / self.cells
         low, high = filled.amin(0).to(self.box.device), filled.amax(0).to(self.box.device) + 1
         self._bounds = torch.stack([self.box[0] + low * size, self.box[0] + high * size])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What `load_state_dict` takes: `occupied` as (C,C,C) uint8."""
+        return {"occupied": self.occupied.to(torch.uint8)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Become the grid whose state it is.
+
+        Raises:
+            ValueError: it is of another grid, or all empty.
+        """
+        occupied = state["occupied"]
+        if occupied.shape != self.occupied.shape or not occupied.any():
+            raise ValueError(f"an occupancy grid of {tuple(occupied.shape)} where {tuple(self.occupied.shape)} is due")
+        self.load(occupied.bool())
 
     def contains(self, xyz: Tensor) -> Tensor:
         """(P,) bool, whether points (P,3) lie in the box and in an occupied cell."""

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from nfbench.baselines.occupancy_grid import OccupancyGrid
@@ -15,7 +16,7 @@ def some_rays(count=300):
     origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1) * 6
     towards = torch.rand(count, 3, generator=generator) * (BOX[1] - BOX[0]) + BOX[0]
     directions = torch.nn.functional.normalize(towards - origins, dim=1)
-    return Rays(origins, directions, *box_interval(origins, directions, BOX))
+    return Rays(origins, directions, *box_interval(origins, directions, BOX), directions)
 
 
 def pruned(cells=16):
@@ -78,6 +79,17 @@ def test_a_grid_loads_what_another_had():
         grid.march(rays, 0.05, torch.zeros(len(rays))), other.march(rays, 0.05, torch.zeros(len(rays))), strict=True
     ):
         assert torch.equal(first, second)
+
+
+def test_the_state_of_a_grid_comes_back_and_that_of_another_does_not():
+    grid, other = pruned(), OccupancyGrid(BOX, 16)
+    other.load_state_dict(grid.state_dict())
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 3
+    assert torch.equal(grid.occupied, other.occupied) and torch.equal(grid.contains(points), other.contains(points))
+    with pytest.raises(ValueError, match=r"\(4, 4, 4\)"):
+        other.load_state_dict(OccupancyGrid(BOX, 4).state_dict())
+    with pytest.raises(ValueError, match="occupancy"):
+        other.load_state_dict({"occupied": torch.zeros(16, 16, 16, dtype=torch.uint8)})
 
 
 def test_points_outside_the_box_are_not_contained():

@@ -7,9 +7,11 @@ import torch
 from nfbench.baselines.rays import (
     Pixels,
     Rays,
+    bounded,
     box_interval,
     camera_rays,
     draw_distances,
+    interval,
     ray_weights,
     stratified,
 )
@@ -18,6 +20,14 @@ from nfbench.harness.image import flattened
 from nfbench.harness.scene import Views
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+
+
+def in_box(origins, directions, near_far):
+    return interval(origins, directions, near_far, BOX)
+
+
+def whole_view(cameras, index):
+    return bounded(cameras, index, *camera_rays(cameras, index, "cpu"), in_box)
 
 
 def two_cameras(near_far=None):
@@ -54,7 +64,7 @@ def test_box_interval_of_a_ray_along_an_axis():
 
 def test_pixels_give_the_rays_of_the_camera_and_the_colours_of_the_image():
     views, images = two_views()
-    pixels = Pixels(views, (1.0, 0.0, 0.5), BOX)
+    pixels = Pixels(views, (1.0, 0.0, 0.5), in_box, "cpu")
     assert len(pixels) == 6 * 9 + 5 * 4
     batch, colours = pixels.at(torch.arange(len(pixels)))
     expected = [rays(views.cameras, i) for i in range(2)]
@@ -62,27 +72,60 @@ def test_pixels_give_the_rays_of_the_camera_and_the_colours_of_the_image():
     np.testing.assert_allclose(batch.directions, np.concatenate([d for _, d in expected]), atol=3e-7)
     truth = np.concatenate([flattened(image, (1.0, 0.0, 0.5)).reshape(-1, 3) for image in images])
     np.testing.assert_array_equal((colours * 255).round().byte(), truth)
-    whole = [camera_rays(views.cameras, i, BOX) for i in range(2)]
+    whole = [whole_view(views.cameras, i) for i in range(2)]
     np.testing.assert_allclose(batch.near, torch.cat([r.near for r in whole]), atol=1e-5)
     np.testing.assert_allclose(batch.far, torch.cat([r.far for r in whole]), atol=1e-5)
 
 
 def test_near_far_of_each_camera_comes_before_the_box():
     views, _ = two_views(np.array([[2, 6], [1, 5]]))
-    batch, _ = Pixels(views, (1, 1, 1), BOX).at(torch.tensor([0, 53, 54, 73]))
+    batch, _ = Pixels(views, (1, 1, 1), in_box, "cpu").at(torch.tensor([0, 53, 54, 73]))
     assert batch.near.tolist() == [2, 2, 1, 1] and batch.far.tolist() == [6, 6, 5, 5]
-    assert camera_rays(views.cameras, 1, BOX).far.unique().tolist() == [5]
+    assert whole_view(views.cameras, 1).far.unique().tolist() == [5]
 
 
 def test_draws_repeat_with_the_seed_and_can_keep_to_one_view():
     views, _ = two_views()
-    pixels = Pixels(views, (1, 1, 1), BOX)
+    pixels = Pixels(views, (1, 1, 1), in_box, "cpu")
     first, second = (pixels.draw(50, torch.Generator().manual_seed(3))[0] for _ in range(2))
     assert torch.equal(first.directions, second.directions)
     assert len(first.origins.unique(dim=0)) == 2
     generator = torch.Generator().manual_seed(4)
     seen = [pixels.draw(50, generator, one_view=True)[0].origins.unique(dim=0) for _ in range(12)]
     assert all(len(centres) == 1 for centres in seen) and len(torch.cat(seen).unique(dim=0)) == 2
+
+
+def test_pixels_of_a_lens_have_the_rays_of_its_camera():
+    views, images = two_views()
+    bent = np.zeros((3, 8), np.float32)
+    bent[1:, :2] = [-0.2, 0.05]
+    lenses = Cameras(
+        views.cameras.c2w[[0, 1, 1]], views.cameras.K[[0, 1, 1]], views.cameras.size[[0, 1, 1]], None, bent
+    )
+    seen = Views(lenses, ("a", "b", "c"), lambda i: images[min(i, 1)])
+    pixels = Pixels(seen, (1, 1, 1), in_box, "cpu")
+    directions = pixels.at(torch.arange(len(pixels)))[0].directions
+    expected = np.concatenate([rays(lenses, i)[1] for i in range(3)])
+    np.testing.assert_allclose(directions, expected, atol=3e-7)
+    assert np.abs(expected[54:74] - rays(views.cameras, 1)[1]).max() > 1e-3
+
+
+def test_a_ray_may_pass_through_another_place_of_its_pixel():
+    views, _ = two_views()
+    corner = Pixels(views, (1, 1, 1), in_box, "cpu", 0.0).at(torch.tensor([10]))[0].directions  # x 1, y 1 of view 0
+    np.testing.assert_allclose(corner, rays(views.cameras, 0, np.array([[1.0, 1.0]]))[1], atol=3e-7)
+    whole = camera_rays(views.cameras, 0, "cpu", 0.0)[1]
+    np.testing.assert_allclose(whole[10], corner[0], atol=3e-7)
+
+
+def test_one_view_is_drawn_evenly():
+    views, _ = two_views()
+    pixels, generator = Pixels(views, (1, 1, 1), in_box, "cpu"), torch.Generator().manual_seed(0)
+    directions = torch.cat([pixels.draw(200, generator, one_view=True)[0].directions for _ in range(60)])
+    counts = directions.unique(dim=0, return_counts=True)[1].sort().values.float()
+    assert len(counts) == 54 + 20
+    assert counts[:54].mean() == pytest.approx(6000 / 54, rel=0.3) and counts[54:].mean() > 200
+    assert counts[54:].std() / counts[54:].mean() < 0.15
 
 
 def test_flattened_rounds_straight_alpha_over_the_background():
@@ -111,7 +154,7 @@ def test_a_homogeneous_medium_lets_through_what_the_law_says():
 
 def test_stratified_distances_stay_in_their_bins():
     near, far = torch.tensor([2.0, 0.0]), torch.tensor([6.0, 1.0])
-    bundle = Rays(torch.zeros(2, 3), torch.ones(2, 3), near, far)
+    bundle = Rays(torch.zeros(2, 3), torch.ones(2, 3), near, far, torch.ones(2, 3))
     even = stratified(bundle, 5, None)
     assert even.tolist() == [[2, 3, 4, 5, 6], [0, 0.25, 0.5, 0.75, 1]]
     drawn = torch.stack([stratified(bundle, 5, torch.Generator().manual_seed(i)) for i in range(200)])
