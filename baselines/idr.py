@@ -508,7 +508,7 @@ class Idr(Method[IdrConfig]):
             kept,
             device=self.device,
             precision=config.precision,
-            rows=_ROWS,
+            rows=rows_at_once(config, self.device),
             field=lambda: field,
         )
         for step in training:
@@ -547,8 +547,13 @@ class Idr(Method[IdrConfig]):
         return field
 
 
-_ROWS = 1024
+_PART = 1 << 17  # numbers of a layer on a CPU: the activations of a part stay in the caches
 _REFRESH, _BAND = 20, 0.15
+
+
+def rows_at_once(config: IdrConfig, device: str) -> int | None:
+    """How many rays of a batch go through the networks at once; all on a GPU."""
+    return max(64, _PART // config.width) if torch.device(device).type == "cpu" else None
 
 
 def _rates(config: IdrConfig, fraction: float) -> list[float]:
