@@ -107,9 +107,7 @@ def _header(path: Path) -> Header:
     if header.width < 1 or header.height < 1 or header.width * header.height > MAX_PIXELS:
         raise DataCorrupt(f"{path}: {header.width}x{header.height} pixels.", f"Images have 1 to {MAX_PIXELS} pixels.")
     least = header.width * header.height * header.depth * header.channels // 8
-    if (
-        least > _DEFLATE * path.stat().st_size
-    ):  # no such file holds as many: room would be made, and filled, for nothing
+    if least > _DEFLATE * path.stat().st_size:  # room would be made, and filled, for nothing
         raise DataCorrupt(f"{path}: {header.width}x{header.height} pixels declared, more than it can hold.", _AGAIN)
     return header
 
