@@ -167,9 +167,7 @@ class PlainIdr(nn.Module):
         self.geometry = PlainGeometry(field.config, field.geometry.layers)
         self.colour = PlainColour(field.config, field.colour.layers)
 
-    def loss(
-        self, o: Tensor, d: Tensor, truth: Tensor, mask: Tensor, alpha: float, draws: torch.Generator
-    ) -> Tensor:
+    def loss(self, o: Tensor, d: Tensor, truth: Tensor, mask: Tensor, alpha: float, draws: torch.Generator) -> Tensor:
         """The loss of rays (R,3) with colours in [-1,1] and masks."""
         with torch.no_grad():
             f: Callable[[Tensor], Tensor] = lambda x: self.geometry(x)[:, 0]  # noqa: E731
@@ -257,7 +255,10 @@ def main() -> None:
             taken[name].append(time.process_time() - started)
             print(f"{name} {taken[name][-1]:.2f} s, loss {value:.6f}", flush=True)
     median = {name: statistics.median(times[1:]) for name, times in taken.items()}
-    print(f"{pixels} pixels, 8x512: ours {median['ours']:.2f} s, plain {median['plain']:.2f} s of CPU time a step, ", end="")
+    print(
+        f"{pixels} pixels, 8x512: ours {median['ours']:.2f} s, plain {median['plain']:.2f} s of CPU time a step, ",
+        end="",
+    )
     print(f"ratio {median['plain'] / median['ours']:.2f}")
 
 

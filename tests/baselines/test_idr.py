@@ -6,31 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines import idr
 from nfbench.baselines.idr import (
     Colour,
-    Geometry,
     Idr,
     IdrConfig,
     IdrField,
-    Poses,
     encode,
-    from_official,
-    loss,
     official_networks,
-    seen,
 )
-from nfbench.baselines.masked_pixels import MaskedPixels
-from nfbench.harness.camera import look_at
-from nfbench.harness.checks import check_method
-from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
-from nfbench.harness.method import Budget, Renders, Valued
-from nfbench.harness.probe import RADIUS, ball
-from nfbench.harness.registry import MethodSpec
-from nfbench.harness.scene import Given, Scene, Views
 
 SMALL = IdrConfig(
-    layers=4, width=32, skip=2, features=8, colour_layers=2, colour_width=16, pixels=64, samples=24, secants=4, rate=1e-3
+    layers=4,
+    width=32,
+    skip=2,
+    features=8,
+    colour_layers=2,
+    colour_width=16,
+    pixels=64,
+    samples=24,
+    secants=4,
+    rate=1e-3,
 )
 TINY = dataclasses.replace(Idr.presets["tiny"], width=32, colour_width=32, features=8, guide=32, pixels=256)
 SPHERE = ((0.0, 0.0, 0.0), 1.0)
@@ -202,7 +197,9 @@ def test_colour_against_a_slow_transcription():
     for i in range(3):
         hidden = torch.cat([x[i], encode(v, 4)[i], n[i], z[i]])
         for index, layer in enumerate(colour.layers):
-            weight = torch.einsum("o,oi->oi", layer.weight_g[:, 0] / layer.weight_v.square().sum(1).sqrt(), layer.weight_v)
+            weight = torch.einsum(
+                "o,oi->oi", layer.weight_g[:, 0] / layer.weight_v.square().sum(1).sqrt(), layer.weight_v
+            )
             hidden = torch.einsum("oi,i->o", weight, hidden) + layer.bias
             hidden = hidden.clamp_min(0) if index < 2 else (1 - 2 / (torch.exp(2 * hidden) + 1))
         torch.testing.assert_close(found[i], hidden)
