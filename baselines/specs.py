@@ -2,6 +2,10 @@
 
 from nfbench.harness.registry import MethodSpec
 
+_PRESETS = ("paper", "fast", "tiny")
+_DEEPSDF = "Park et al., DeepSDF: Learning Continuous Signed Distance Functions for Shape Representation, CVPR 2019"
+_ONET = "Mescheder et al., Occupancy Networks: Learning 3D Reconstruction in Function Space, CVPR 2019"
+
 SPECS = (
     MethodSpec(
         "nerf",
@@ -9,8 +13,46 @@ SPECS = (
         "Neural radiance field: density and view-dependent colour of one scene from posed views.",
         needs=("views",),
         gives=("render", "value"),
-        presets=("paper", "tiny"),
+        presets=("paper", "paper-llff", "fast", "tiny"),
         paper="Mildenhall et al., NeRF: Representing Scenes as Neural Radiance Fields for View Synthesis, ECCV 2020",
+    ),
+    MethodSpec(
+        "idr",
+        "nfbench.baselines.idr:Idr",
+        "Signed distance and surface colour of one object from posed views with masks.",
+        needs=("views",),
+        gives=("render", "value"),
+        presets=_PRESETS,
+        paper="Yariv et al., Multiview Neural Surface Reconstruction by Disentangling Geometry and Appearance, "
+        "NeurIPS 2020",
+    ),
+    MethodSpec(
+        "srn",
+        "nfbench.baselines.srn:Srn",
+        "A scene as a learned function, marched along rays, from few views and a prior over a category.",
+        needs=("views",),
+        gives=("render",),
+        presets=_PRESETS,
+        paper="Sitzmann et al., Scene Representation Networks: Continuous 3D-Structure-Aware Neural Scene "
+        "Representations, NeurIPS 2019",
+    ),
+    MethodSpec(
+        "deepsdf",
+        "nfbench.baselines.deepsdf:DeepSdf",
+        "Signed distance of a shape by the code that explains samples of it, from a prior over a category.",
+        needs=("samples",),
+        gives=("value",),
+        presets=_PRESETS,
+        paper=_DEEPSDF,
+    ),
+    MethodSpec(
+        "deepsdf-single",
+        "nfbench.baselines.deepsdf:DeepSdfShape",
+        "Signed distance of one shape from samples of it, without a prior.",
+        needs=("samples",),
+        gives=("value",),
+        presets=_PRESETS,
+        paper=_DEEPSDF,
     ),
     MethodSpec(
         "occupancy-network",
@@ -18,8 +60,26 @@ SPECS = (
         "Occupancy probability anywhere in space, from a point cloud and a prior over a category.",
         needs=("cloud",),
         gives=("value",),
-        presets=("paper", "tiny"),
-        paper="Mescheder et al., Occupancy Networks: Learning 3D Reconstruction in Function Space, CVPR 2019",
+        presets=_PRESETS,
+        paper=_ONET,
+    ),
+    MethodSpec(
+        "occupancy-network-image",
+        "nfbench.baselines.occupancy_network:OccupancyNetworkImage",
+        "Occupancy probability anywhere in space, from one image and a prior over a category.",
+        needs=("views",),
+        gives=("value",),
+        presets=_PRESETS,
+        paper=_ONET,
+    ),
+    MethodSpec(
+        "occupancy-network-voxels",
+        "nfbench.baselines.occupancy_network:OccupancyNetworkVoxels",
+        "Occupancy probability anywhere in space, from coarse voxels and a prior over a category.",
+        needs=("voxels",),
+        gives=("value",),
+        presets=_PRESETS,
+        paper=_ONET,
     ),
     MethodSpec(
         "mean-colour",

@@ -302,8 +302,9 @@ def convert(
 ) -> None:
     """Write a dataset in another format."""
     from nfbench.harness.conversion import convert
+    from nfbench.harness.watcher import Watcher
 
-    written = convert(source, destination, to, format)
+    written = convert(source, destination, to, format, Watcher(line=print))
     print(f"Wrote {len(written)} scene{'s' if len(written) > 1 else ''} in {to} format: {destination}.")
 
 

@@ -48,13 +48,13 @@ def import_checkpoint(
 
 
 def _scene(task: str, scene: str | None, format: str | None) -> Scene:
-    """What a method sees of the one scene."""
+    """The one scene, hidden views and all: the original's frame may come from all cameras."""
     found = find_task(task, format)
     refs = (found if scene is None else found.only([scene])).test
     if len(refs) > 1:
         names = ", ".join(ref.name for ref in refs[:8])
         raise NfbenchError(f"{task} has {len(refs)} scenes.", f"Say which one with --scene: {names}.")
-    return on_background(refs[0].open(), find_protocol(found.protocol)).seen()
+    return on_background(refs[0].open(), find_protocol(found.protocol))
 
 
 def _numbers(folder: Path) -> int:
