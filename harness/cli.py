@@ -194,6 +194,40 @@ def explain_gap(
 
 
 @app.command()
+def turntable(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, with record.json.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The film: .webp, .gif, .png (animated) or .mp4.")
+    ],
+    task: Annotated[str, typer.Option(metavar="TASK", help="Where the run's task was a path: that path.")] = "",
+    what: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Some of colour, depth, normal, opacity.")
+    ] = "colour,depth,normal,opacity",
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="Frames in one turn.")] = 60,
+    pixels: Annotated[int, typer.Option(metavar="N", min=8, help="Width and height of each picture.")] = 256,
+    method: Annotated[str, typer.Option(metavar="FILE.py:CLASS", help="Where the method was of a file.")] = "",
+    device: DeviceOption = "auto",
+    format: FormatOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Film a fitted scene on a turntable: colour, depth, normals, opacity, as far as its field gives them."""
+    from nfbench.harness.commands.turntable import film_run
+
+    film_run(
+        run,
+        output,
+        task=task,
+        format=format,
+        method=method,
+        frames=frames,
+        pixels=pixels,
+        what=what,
+        device=device,
+        quiet=quiet,
+    )
+
+
+@app.command()
 def board(
     task: Annotated[
         str | None, typer.Argument(metavar="[TASK]", help="One task, a path, or a prefix; all without.")
