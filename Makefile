@@ -1,8 +1,10 @@
 PY := .venv/bin/python
 INSTALL = UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" .venv/bin/uv pip install -q -c constraints.txt
 DEMO := demo
+RECORDS := runs
+RUN = .venv/bin/nfbench run --preset tiny
 
-.PHONY: setup demo test lint docs clean constraints
+.PHONY: setup demo records test lint docs clean constraints
 
 setup: .venv/.ready
 
@@ -12,10 +14,26 @@ setup: .venv/.ready
 	$(INSTALL) -e '.[dev]'
 	touch $@
 
-demo: setup  ## two tasks on data made here, three and a half minutes on two cores: a board and demo/index.html
-	.venv/bin/nfbench run nerf,mean-colour,nearest-view,visual-hull procedural/knot --preset tiny --budget 60s --runs $(DEMO)/runs
-	.venv/bin/nfbench run occupancy-network,bounding-box procedural-shapes/points-to-shape --preset tiny --budget 60s --runs $(DEMO)/runs
+demo: setup  ## all five methods on data made here, six minutes on two cores: boards and demo/index.html
+	$(RUN) nerf,mean-colour,nearest-view,visual-hull procedural/knot --budget 45s --runs $(DEMO)/runs
+	$(RUN) idr,mean-colour,nearest-view,visual-hull procedural/torus --budget 50s --runs $(DEMO)/runs
+	$(RUN) srn,mean-colour,nearest-view,bounding-box procedural-cars/one-view --budget 45s --runs $(DEMO)/runs
+	$(RUN) deepsdf,bounding-box procedural-shapes/sdf-to-shape --budget 30s --runs $(DEMO)/runs
+	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 30s --runs $(DEMO)/runs
 	.venv/bin/nfbench board --runs $(DEMO)/runs --as html -o $(DEMO)/index.html
+
+records: setup  ## every method on every procedural task it can take, half an hour on two cores: leaderboards/records
+	for scene in knot vase gear torus; do \
+	  $(RUN) nerf,mean-colour,nearest-view,visual-hull,bounding-box procedural/$$scene --budget 60s --runs $(RECORDS) || exit; \
+	  $(RUN) idr procedural/$$scene --budget 120s --runs $(RECORDS) || exit; \
+	done
+	$(RUN) srn,mean-colour,nearest-view,bounding-box procedural-cars/one-view --budget 120s --runs $(RECORDS)
+	$(RUN) deepsdf,deepsdf-single,bounding-box procedural-shapes/sdf-to-shape --budget 60s --runs $(RECORDS)
+	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 60s --runs $(RECORDS)
+	$(RUN) occupancy-network-image,bounding-box procedural-shapes/image-to-shape --budget 60s --runs $(RECORDS)
+	$(RUN) occupancy-network-voxels,bounding-box procedural-shapes/voxels-to-shape --budget 60s --runs $(RECORDS)
+	.venv/bin/nfbench board --runs $(RECORDS) --as markdown -o leaderboards/records/procedural.md
+	.venv/bin/nfbench board --runs $(RECORDS) --as json -o leaderboards/records/procedural.json
 
 test: setup  ## give REAL=DIR to run the tests on real samples too
 	$(PY) -m pytest $(if $(REAL),--real-data=$(REAL))
