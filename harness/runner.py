@@ -219,7 +219,7 @@ class Run:
                 (state / LOG).replace(folder / LOG)
                 lacking = unsupported(fitted, sections(scene, self.protocol))
                 with provenance.metered(self.device) as meter:
-                    predict(fitted, scene, self.protocol, folder / "predictions", self._fraction("predict"))
+                    told = predict(fitted, scene, self.protocol, folder / "predictions", self._fraction("predict"))
                 cost.predict_seconds = meter.seconds
                 if hasattr(fitted, "save"):
                     (folder / "checkpoint").mkdir()
@@ -234,7 +234,8 @@ class Run:
         record = self._record(entry, scene.name, seed, status=status, cost=cost, unsupported=lacking)
         record.scores = measured.summary(self.protocol)
         record.expected, record.missing, record.failed = len(measured.expected), measured.missing, measured.failed
-        record.unmeasured, record.hashes, record.facts = measured.unmeasured, measured.hashes, measured.facts
+        record.unmeasured, record.hashes = measured.unmeasured, measured.hashes
+        record.facts = told | measured.facts
         return self._write(record, measured.items)
 
     def _fit(self, method: Any, scene: Scene, state: Path, curve: Validation | None, cost: Cost) -> Any:  # noqa: ANN401
