@@ -3,8 +3,8 @@
 Mescheder, Oechsle, Niemeyer, Nowozin, Geiger, "Occupancy Networks: Learning 3D Reconstruction in Function Space",
 CVPR 2019. The numbers of the paper presets are those of the released configurations `configs/pointcloud/onet.yaml`,
 `configs/img/onet.yaml` and `configs/voxels/onet.yaml`; parameter counts and outputs agree with the released networks,
-whose weights `take_official` takes over. Settings and networks are in
-`onet_network`, `onet_encoders` and `onet_decoder`. The unconditional model, a variational autoencoder, is not here.
+whose weights `take_official` takes over. Settings and networks are in `onet_network`, `onet_encoders` and
+`onet_decoder`. The unconditional model, a variational autoencoder, is not here.
 """
 
 from __future__ import annotations
