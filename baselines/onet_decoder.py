@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _EPSILON, _MOMENTUM = 1e-5, 0.1  # of batch normalisation, as in PyTorch and in the released models
@@ -185,6 +186,7 @@ class _NormedLayers(torch.autograd.Function):
         return inputs[-1], *found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         kept = ctx.saved_tensors
         count = len(kept) // 7

@@ -7,16 +7,18 @@ import pytest
 import torch
 
 from nfbench.baselines.occupancy_network import (
-    Network,
     OccupancyField,
     OccupancyNetwork,
-    OccupancyNetworkConfig,
     OccupancyNetworkImage,
-    OccupancyNetworkImageConfig,
     OccupancyNetworkVoxels,
+    official_networks,
+)
+from nfbench.baselines.onet_network import (
+    Network,
+    OccupancyNetworkConfig,
+    OccupancyNetworkImageConfig,
     OccupancyNetworkVoxelsConfig,
     network,
-    official_networks,
 )
 from nfbench.harness.errors import DataCorrupt
 from nfbench.harness.method import Budget
