@@ -54,7 +54,8 @@ def near_distances(cameras: Cameras, box: Float) -> Float:
         return near
     middle, radius = box.mean(0), float(np.linalg.norm(box[1] - box[0])) / 2
     apart: Float = np.linalg.norm(cameras.centres - middle, axis=1).astype(np.float32)
-    return np.maximum(apart - np.float32(radius), 0)
+    beyond: Float = np.maximum(apart - np.float32(radius), 0)
+    return beyond
 
 
 @dataclass(frozen=True)

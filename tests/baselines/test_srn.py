@@ -1,6 +1,7 @@
 """Scene Representation Networks against the original's fingerprint, slow transcriptions, and a tiny family of balls."""
 
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import json
@@ -428,11 +429,10 @@ def test_a_broken_off_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch
             self._write(self._folder / STATE, at + 1)
             raise Stopped
 
-    for call in (lambda: learn(Budget(steps=9).start(keep=tmp_path)), lambda: fit(whole, kept)):
-        kept = Budget(steps=7).start(keep=tmp_path)
+    for steps, call in ((9, learn), (7, functools.partial(fit, whole))):
         with monkeypatch.context() as patch, pytest.raises(Stopped):
             patch.setattr(Training, "descend", stopping)
-            call()
+            call(Budget(steps=steps).start(keep=tmp_path))
     torch.manual_seed(77)
     told = []
     method = learn(Budget(steps=9).start(keep=tmp_path, tell=told.append))
