@@ -387,10 +387,10 @@ class DeepSdf(Method[DeepSdfConfig]):
     and 400 steps of 2048 samples to fit.
 
     Steps follow from epochs: as many an epoch as there are whole batches of shapes, and one where there are fewer
-    shapes than a batch has, where the original takes none at all. With a budget, rates and the ramp stretch over it; the fit
-    of a shape takes as many steps as the config says, fewer with a smaller budget, never more. To fit, the original
-    takes windows of shuffled samples, which is drawing without replacement; samples are drawn with it here, as both do
-    to learn.
+    shapes than a batch has, where the original takes none at all. With a budget, rates and the ramp stretch over it;
+    the fit of a shape takes as many steps as the config says, fewer with a smaller budget, never more. To fit, the
+    original takes windows of shuffled samples, which is drawing without replacement; samples are drawn with it here,
+    as both do to learn.
     """
 
     Config = DeepSdfConfig
