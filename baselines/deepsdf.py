@@ -383,14 +383,14 @@ class DeepSdf(Method[DeepSdfConfig]):
     Presets: `paper` has the original settings for chairs (1,843,195 numbers beside the codes). `fast` is for one GPU
     and minutes: 300 epochs with all periods in proportion, a quarter of the samples at twice the rates, products in
     bfloat16, and half the steps to fit. `tiny` learns a small category on two processor cores in a minute: four layers
-    of 128 and codes of 64 without dropout, 32 shapes with 512 samples a step, higher rates that fall along a cosine,
-    and 400 steps of 4096 samples to fit.
+    of 128 and codes of 64 without dropout, 32 shapes with 128 samples a step, higher rates that fall along a cosine,
+    and 400 steps of 2048 samples to fit.
 
-    Steps follow from epochs: as many a epoch as there are whole batches of shapes, and one where there are fewer shapes
-    than a batch has, where the original takes none at all. With a budget, rates and the ramp stretch over it; the fit
-    of a shape takes as many steps as the config says, fewer with a smaller budget, never more. To fit, the original
-    takes windows of shuffled samples, which is drawing without replacement; samples are drawn with it here, as both do
-    to learn.
+    Steps follow from epochs: as many an epoch as there are whole batches of shapes, and one where there are fewer
+    shapes than a batch has, where the original takes none at all. With a budget, rates and the ramp stretch over it;
+    the fit of a shape takes as many steps as the config says, fewer with a smaller budget, never more. To fit, the
+    original takes windows of shuffled samples, which is drawing without replacement; samples are drawn with it here,
+    as both do to learn.
     """
 
     Config = DeepSdfConfig
@@ -412,14 +412,14 @@ class DeepSdf(Method[DeepSdfConfig]):
             skip=2,
             code=64,
             dropout=0.0,
-            samples=512,
-            epochs=1500,
+            samples=128,
+            epochs=4000,
             rate=4e-3,
             code_rate=4e-3,
             anneal=True,
             batch=32,
             fit_steps=400,
-            fit_samples=4096,
+            fit_samples=2048,
             fit_rate=1e-2,
         ),
     }
@@ -610,7 +610,7 @@ class DeepSdfShape(Method[DeepSdfShapeConfig]):
 
     Presets: `paper` takes network and training from the settings for chairs, of which one step is an epoch here. `fast`
     is for one GPU and a minute: products in bfloat16 and no dropout, which stands against learning by heart what is to
-    be learned by heart here. `tiny` does so too, and has six layers of 128, on two processor cores for a minute: 4096
+    be learned by heart here. `tiny` does so too, and has six layers of 128, on two processor cores for a minute: 2048
     samples a step, and a higher rate that falls along a cosine.
     """
 
@@ -619,7 +619,7 @@ class DeepSdfShape(Method[DeepSdfShapeConfig]):
         "paper": DeepSdfShapeConfig(),
         "fast": DeepSdfShapeConfig(dropout=0.0, precision="bf16"),
         "tiny": DeepSdfShapeConfig(
-            width=128, layers=6, skip=3, dropout=0.0, samples=4096, epochs=2000, rate=4e-3, anneal=True
+            width=128, layers=6, skip=3, dropout=0.0, samples=2048, epochs=3000, rate=4e-3, anneal=True
         ),
     }
     needs = ("samples",)
