@@ -210,7 +210,7 @@ class NerfField:
             colour = colour.index_add(0, at, weights[at, place, None] * rgb)
             if deep:
                 taken = 1 - clear[:, None] + weights.cumsum(1)
-                places = torch.zeros_like(optical).index_put((at, place), distance[now])
+                places = torch.full_like(optical, torch.inf).index_put((at, place), distance[now])
                 depth = torch.minimum(depth, _crossed(taken, places))
             clear = clear * torch.exp(-optical.sum(1))
             evaluated += len(at)

@@ -109,17 +109,22 @@ class PlainNerf:
         return left + (u - low) / width * (right - left)
 
 
+def plain_loss(plain: PlainNerf, rays: Rays, truth: Tensor, perturb: bool) -> Tensor:
+    """The squared error of both colours."""
+    coarse, fine = plain.colours(rays, perturb)
+    return F.mse_loss(fine, truth) + F.mse_loss(coarse, truth)
+
+
 def plain_step(plain: PlainNerf, rays: Rays, truth: Tensor, perturb: bool = True) -> Step:
     """A function that takes one plain step of Adam and gives its loss."""
     adam = torch.optim.Adam(plain.networks.parameters(), lr=plain.config.rate)
 
     def step() -> float:
-        coarse, fine = plain.colours(rays, perturb)
-        loss = F.mse_loss(fine, truth) + F.mse_loss(coarse, truth)
+        loss = plain_loss(plain, rays, truth, perturb)
         adam.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         adam.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

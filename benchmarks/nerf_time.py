@@ -1,0 +1,223 @@
+"""Steps a second, memory and time to PSNR 25, 28 and 30 of NeRF on the chair: paper, fast and a plain fp32 step.
+
+    .venv/bin/python benchmarks/nerf_time.py FOLDER [--minutes 6] [--device cuda]     FOLDER in the blender format
+    .venv/bin/python benchmarks/nerf_time.py --small                                  a procedural scene on the CPU
+
+All three in one run on one device, one after the other, each with the same budget; prints a Markdown table. Validation
+is on every tenth hidden view, at set times, with the clock stopped. `paper` and the plain step are trained with the
+config of `paper`, whose rate follows the budget; the plain step is that of `plain_nerf.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nfbench.baselines.nerf import Nerf
+from nfbench.baselines.nerf_config import FAST, PAPER, TINY, NerfConfig
+from nfbench.baselines.nerf_field import NerfField
+from nfbench.baselines.rays import Pixels, bounded, camera_rays
+from nfbench.harness.camera import Cameras
+from nfbench.harness.image import flattened
+from nfbench.harness.method import Budget, Progress, Validation
+from nfbench.harness.probe import ball
+from nfbench.harness.scene import Float, Scene
+from nfbench.loaders import blender
+
+sys.path.insert(0, str(Path(__file__).parent))
+from plain_nerf import PlainNerf, plain_loss
+
+TARGETS = (25.0, 28.0, 30.0)
+_CHUNK = 1 << 12  # rays of the plain field that are rendered at once
+_TIMES = 60  # validations a run
+
+
+@dataclass
+class Curve:
+    """What one contestant did.
+
+    Attributes:
+        seconds: of the budget at each validation.
+        psnr: then.
+        steps: taken in all.
+        spent: seconds for them.
+        memory: the most that the device held, bytes.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
+    steps: int = 0
+    spent: float = 0.0
+    memory: int = 0
+
+    def reached(self, target: float) -> float | None:
+        """The seconds after which the PSNR was first `target` or more."""
+        return next((s for s, p in zip(self.seconds, self.psnr, strict=True) if p >= target), None)
+
+
+class PlainField:
+    """What the plain networks render, for validation."""
+
+    def __init__(self, plain: PlainNerf, bounds: NerfField) -> None:
+        self.plain, self.bounds = plain, bounds
+
+    @torch.no_grad()
+    def render(self, cameras: Cameras) -> Float:
+        """Images (N,H,W,3) of N cameras of one size."""
+        width, height = cameras.size[0].tolist()
+        images = []
+        for index in range(len(cameras)):
+            origins, directions = camera_rays(cameras, index, self.bounds.box.device)
+            rays = bounded(cameras, index, origins, directions, self.bounds.bounds)
+            parts = [self.plain.colours(rays[i : i + _CHUNK], False)[1] for i in range(0, len(rays), _CHUNK)]
+            images.append(torch.cat(parts).clamp(0, 1).view(height, width, 3).cpu().numpy())
+        return np.stack(images)
+
+
+def measured(scene: Scene, every: int) -> Callable[[Any], Mapping[str, float]]:
+    """A measure for Validation: the mean PSNR over every so-manieth hidden view."""
+    views = scene.hidden
+    assert views is not None
+    chosen = range(0, len(views), every)
+    truths = [flattened(views.image(i), scene.background).astype(np.float64) / 255 for i in chosen]
+
+    def measure(rendering: Any) -> Mapping[str, float]:  # noqa: ANN401  # whatever renders
+        errors = [
+            ((rendering.render(views.cameras[[i]])[0] - t) ** 2).mean() for i, t in zip(chosen, truths, strict=True)
+        ]
+        return {"psnr": float(np.mean([-10 * math.log10(error) for error in errors]))}
+
+    return measure
+
+
+def ours(config: NerfConfig, scene: Scene, budget: Budget, check: Validation, device: str) -> Curve:
+    """A fit of `nerf`."""
+    curve = Curve()
+
+    def listen(progress: Progress) -> None:
+        curve.steps = max(curve.steps, progress.step + 1)
+        if "validation psnr" in progress.numbers:
+            curve.seconds.append(progress.seconds)
+            curve.psnr.append(progress.numbers["validation psnr"])
+        curve.spent = progress.seconds
+
+    return _watched(
+        curve, device, lambda: Nerf(config, 0, device).fit(scene.seen(), budget.start(listen, validation=check))
+    )
+
+
+def plain(config: NerfConfig, scene: Scene, budget: Budget, check: Validation, device: str) -> Curve:
+    """The same with plain PyTorch steps, each of rays of one view."""
+    curve = Curve()
+
+    def fit() -> None:
+        start = budget.start()
+        views = scene.given.views
+        assert views is not None
+        bounds = NerfField(config, scene.box, scene.background, device)
+        networks = PlainNerf(bounds)
+        pixels = Pixels(views, scene.background, bounds.bounds, device)
+        draws = torch.Generator(device).manual_seed(0)
+        adam = torch.optim.Adam(networks.networks.parameters(), lr=config.rate)
+        stopped, due = 0.0, list(check.seconds)
+        while (now := start.elapsed() - stopped) < (budget.seconds or math.inf) or not curve.steps:
+            adam.param_groups[0]["lr"] = config.rate * config.rate_decay ** (now / (budget.seconds or 1))
+            rays, truth = pixels.draw(config.rays, draws, config.one_view)
+            adam.zero_grad()
+            torch.autograd.backward(plain_loss(networks, rays, truth, True))
+            adam.step()
+            curve.steps += 1
+            if due and start.elapsed() - stopped >= due[0]:
+                _finished(device)
+                began = time.perf_counter()
+                while due and due[0] <= start.elapsed() - stopped:
+                    due.pop(0)
+                curve.seconds.append(start.elapsed() - stopped)
+                curve.psnr.append(check.measure(PlainField(networks, bounds))["psnr"])
+                stopped += time.perf_counter() - began
+        _finished(device)
+        curve.spent = start.elapsed() - stopped
+
+    return _watched(curve, device, fit)
+
+
+def _watched(curve: Curve, device: str, run: Callable[[], object]) -> Curve:
+    """The curve, after the run has filled it and its memory has been read."""
+    cuda = device.startswith("cuda")
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    run()
+    curve.memory = torch.cuda.max_memory_allocated() if cuda else 0
+    return curve
+
+
+def _finished(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def table(curves: Mapping[str, Curve]) -> str:
+    """Markdown: one row a contestant, and how much sooner than the plain step each PSNR was reached."""
+    heads = "".join(f" s to {t:g} dB | ratio |" for t in TARGETS)
+    lines = [f"| what | steps/s | memory, GiB | last dB |{heads}", "|---|--:|--:|--:|" + "--:|--:|" * len(TARGETS)]
+    for name, curve in curves.items():
+        row = f"| {name} | {curve.steps / max(curve.spent, 1e-9):.1f} | {curve.memory / 2**30:.2f} |"
+        row += f" {curve.psnr[-1]:.2f} |" if curve.psnr else " - |"
+        for target in TARGETS:
+            took, plainly = curve.reached(target), curves["plain"].reached(target)
+            row += f" {took:.1f} |" if took is not None else " - |"
+            row += f" {plainly / took:.1f} |" if took is not None and plainly is not None else " - |"
+        lines.append(row)
+    return "\n".join(lines)
+
+
+def race(
+    scene: Scene, seconds: float, device: str, paper: NerfConfig, fast: NerfConfig, every: int = 10, times: int = _TIMES
+) -> dict[str, Curve]:
+    """The curves of all three on one scene."""
+    # closer together at the beginning, where the fast one is
+    check = Validation(tuple(seconds * ((i + 1) / times) ** 2 for i in range(times)), measured(scene, every))
+    budget = Budget(seconds=seconds)
+    return {
+        "fast": ours(fast, scene, budget, check, device),
+        "paper": ours(paper, scene, budget, check, device),
+        "plain": plain(paper, scene, budget, check, device),
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Run the race and print its table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="a scene in the blender format")
+    parser.add_argument("--minutes", type=float, default=6.0, help="budget of each of the three")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--small", action="store_true", help="small networks and a procedural scene, some seconds")
+    given = parser.parse_args(arguments)
+    if not given.small and given.folder is None:
+        parser.error("name a folder, or --small")
+    name = torch.cuda.get_device_name() if given.device.startswith("cuda") else "CPU"
+    print(f"{time.strftime('%Y-%m-%d')}, {name}, PyTorch {torch.__version__}, {given.minutes:g} min each.\n")
+    if given.small:
+        paper = dataclasses.replace(PAPER, layers=3, skip=2, width=32, view_width=16, coarse=16, fine=16, rays=128)
+        fast = dataclasses.replace(TINY, width=32, coarse=48, grid=16, samples=2048)
+        with tempfile.TemporaryDirectory() as folder:
+            scene = ball(Path(folder))
+            print(table(race(scene, given.minutes * 60, given.device, paper, fast, every=2, times=3)))
+    else:
+        print(table(race(blender.read(given.folder), given.minutes * 60, given.device, PAPER, FAST)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
