@@ -687,6 +687,17 @@ class Srn(Method[SrnConfig]):
             raise DataCorrupt(f"{folder / 'network.safetensors'}: {error}", "Learn again.") from None
         self._learned(net, codes)
 
+    def adopt(self, state: Mapping[str, Any], scene: Scene | None = None) -> None:
+        """Take over the networks and codes of a published checkpoint; `scene` is not looked at.
+
+        Raises:
+            DataCorrupt: as `official_networks`.
+        """
+        tensors = official_networks(state, self.config)
+        codes, net = tensors.pop("codes").float(), networks(self.config, 0)
+        net.load_state_dict(tensors)
+        self._learned(net, codes)
+
     def restore(self, folder: Path) -> SrnField:
         """The field that `SrnField.save` wrote into `folder`; nothing needs to be learned or loaded before.
 
@@ -757,19 +768,6 @@ def official_networks(state: Mapping[str, Any], config: SrnConfig | None = None)
             )
     frame = {"frame": torch.tensor([0.0, 0.0, 0.0, 1.0])}
     return {name: found[theirs].detach().clone() for theirs, name in wanted.items()} | frame
-
-
-def from_official(state: Mapping[str, Any], config: SrnConfig | None = None, device: str = "cpu") -> Srn:
-    """The method with the networks and codes of a published checkpoint, ready to fit, or to `save`.
-
-    Raises as `official_networks`.
-    """
-    method = Srn(config or SrnConfig(), device=device)
-    tensors = official_networks(state, method.config)
-    codes, net = tensors.pop("codes").float(), networks(method.config, 0)
-    net.load_state_dict(tensors)
-    method._learned(net, codes)
-    return method
 
 
 def _shape(tensor: object) -> tuple[int, ...]:

@@ -24,9 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nfbench.baselines.nerf import Nerf
-from nfbench.baselines.nerf_config import FAST, PAPER, TINY, NerfConfig
-from nfbench.baselines.nerf_field import NerfField
+from nfbench.baselines.nerf import FAST, PAPER, TINY, Nerf, NerfConfig, NerfField
 from nfbench.baselines.rays import Pixels, bounded, camera_rays
 from nfbench.harness.camera import Cameras
 from nfbench.harness.image import flattened

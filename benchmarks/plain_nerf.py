@@ -22,10 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nfbench.baselines.nerf import _rows
-from nfbench.baselines.nerf_config import PAPER, NerfConfig
-from nfbench.baselines.nerf_field import NerfField
-from nfbench.baselines.radiance_network import RadianceNetwork, encode
+from nfbench.baselines.nerf import PAPER, NerfConfig, NerfField, RadianceNetwork, _rows, encode
 from nfbench.baselines.rays import Rays
 from nfbench.harness.method import Budget
 from nfbench.harness.training import Training

@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines.nerf import Nerf
-from nfbench.baselines.nerf_config import NerfConfig
-from nfbench.baselines.nerf_field import NerfField
+from nfbench.baselines.nerf import Nerf, NerfConfig, NerfField
 from nfbench.harness.camera import Cameras, look_at, rays
 from nfbench.harness.checks import check_method
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported

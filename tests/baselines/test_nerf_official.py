@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines.nerf import Nerf
-from nfbench.baselines.nerf_config import NerfConfig
-from nfbench.baselines.nerf_field import NerfField
-from nfbench.baselines.nerf_official import OFFICIAL, official_field, official_networks
-from nfbench.baselines.radiance_network import encode
+from nfbench.baselines.nerf import OFFICIAL, Nerf, NerfConfig, NerfField, encode, official_field, official_networks
 from nfbench.harness.camera import Cameras, look_at
 from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.scene import Given, Scene, Views

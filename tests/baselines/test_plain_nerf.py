@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nfbench.baselines.nerf_config import PAPER
+from nfbench.baselines.nerf import PAPER
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = dataclasses.replace(PAPER, layers=4, skip=2, width=32, view_width=16, frequencies=4, coarse=24, fine=24)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines.nerf_official import OFFICIAL, official_networks
-from nfbench.baselines.radiance_network import RadianceNetwork, encode
+from nfbench.baselines.nerf import OFFICIAL, RadianceNetwork, encode, official_networks
 
 SMALL = {"layers": 4, "width": 12, "skip": 2, "feature": True, "view_width": 6, "frequencies": 3, "view_frequencies": 2}
 KINDS = {"paper": {}, "no skip": {"skip": 0}, "no feature": {"feature": False, "skip": 3}}
