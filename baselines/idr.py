@@ -143,15 +143,15 @@ TINY = IdrConfig(
     features=32,
     growing=0.4,
     colour_layers=3,
-    colour_width=64,
-    place_frequencies=8,
+    colour_width=96,
+    place_frequencies=9,
     view_frequencies=2,
     guide=64,
     secants=3,
     one_view=False,
     pixels=1024,
     epochs=160,
-    rate=2e-3,
+    rate=4e-3,
     rate_end=0.05,
 )
 
@@ -221,6 +221,11 @@ class Geometry(nn.Module):
         super().__init__()
         self.config = config
         encoded = 3 + 6 * config.frequencies
+        if config.skip and config.width <= encoded:
+            raise Unsupported(
+                f"IDR with width {config.width} has no room for the {encoded} numbers of an encoded point.",
+                f"Set width above {encoded}, skip=0, or fewer frequencies.",
+            )
         self.register_buffer("reach", torch.ones(encoded))
         layers = []
         for index in range(config.layers):

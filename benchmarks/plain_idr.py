@@ -42,6 +42,7 @@ class PlainGeometry(nn.Module):
         self.layers = nn.ModuleList(_normed(layer) for layer in weights)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Signed distance and features (P,1+F)."""
         encoded = encode(x, self.config.frequencies)
         hidden = encoded
         for index, layer in enumerate(self.layers):
@@ -53,6 +54,7 @@ class PlainGeometry(nn.Module):
         return hidden
 
     def gradient(self, x: Tensor) -> Tensor:
+        """Of the signed distance, (P,3), with a graph."""
         x = x.requires_grad_()
         y = self(x)[:, :1]
         return torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)[0]
@@ -67,6 +69,7 @@ class PlainColour(nn.Module):
         self.layers = nn.ModuleList(_normed(layer) for layer in weights)
 
     def forward(self, x: Tensor, normals: Tensor, views: Tensor, features: Tensor) -> Tensor:
+        """Colours (P,3) in [-1,1]."""
         hidden = torch.cat([x, encode(views, self.config.view_frequencies), normals, features], -1)
         for layer in self.layers[:-1]:
             hidden = torch.relu(layer(hidden))
@@ -167,9 +170,7 @@ class PlainIdr(nn.Module):
         self.geometry = PlainGeometry(field.config, field.geometry.layers)
         self.colour = PlainColour(field.config, field.colour.layers)
 
-    def loss(
-        self, o: Tensor, d: Tensor, truth: Tensor, mask: Tensor, alpha: float, draws: torch.Generator
-    ) -> Tensor:
+    def loss(self, o: Tensor, d: Tensor, truth: Tensor, mask: Tensor, alpha: float, draws: torch.Generator) -> Tensor:
         """The loss of rays (R,3) with colours in [-1,1] and masks."""
         with torch.no_grad():
             f: Callable[[Tensor], Tensor] = lambda x: self.geometry(x)[:, 0]  # noqa: E731
@@ -257,7 +258,10 @@ def main() -> None:
             taken[name].append(time.process_time() - started)
             print(f"{name} {taken[name][-1]:.2f} s, loss {value:.6f}", flush=True)
     median = {name: statistics.median(times[1:]) for name, times in taken.items()}
-    print(f"{pixels} pixels, 8x512: ours {median['ours']:.2f} s, plain {median['plain']:.2f} s of CPU time a step, ", end="")
+    print(
+        f"{pixels} pixels, 8x512: ours {median['ours']:.2f} s, plain {median['plain']:.2f} s of CPU time a step, ",
+        end="",
+    )
     print(f"ratio {median['plain'] / median['ours']:.2f}")
 
 
