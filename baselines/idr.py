@@ -14,12 +14,12 @@ on the parameters is put in by its derivative. The bench's own: the first pixel'
 that the scene is scaled to, the value is the distance to that sphere where this is greater; rays that miss the surface
 get the scene's background.
 
-`fast` is for a GPU and minutes. It differs in this: 8 layers of 256, pixels of all views at once, half of them of the
-object and many of its outline; a grid of recent values that leads rays to the surface; a higher rate that falls
-steadily; the colour network also gets the place in frequencies and may run in bfloat16.
+`fast` is for a GPU and minutes. It differs in this: layers of 256; pixels of all views at once, half of them of the
+object and many next to its outline; a grid of recent values that leads rays to the surface in place of sphere tracing;
+frequencies that are brought in one after the other; a higher rate that falls steadily; the colour network gets the
+place in frequencies as well, and runs in bfloat16.
 
-`tiny` is the same for two processor cores and a few minutes: networks of 4 and 3 narrow layers, frequencies that are
-brought in one after the other, an exponential fall of the rate.
+`tiny` is the same for two processor cores and a few minutes, with 4 and 3 narrow layers, all in float32.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ from nfbench.harness.scene import Float, Kind, Scene
 from nfbench.harness.training import Precision, Training
 
 NAME = "idr"
-_softplus_out: Callable[..., Tensor] = torch._C._nn.softplus
+
+_softplus_out: Callable[..., Tensor] = torch._C._nn.softplus  # in place, which F.softplus is not
+
 _EPOCHS = 2000  # of the released code, whose schedule is in the parts of them
 _HALVED = (1000 / _EPOCHS, 1500 / _EPOCHS)  # where the rate is
 _SHARPENED = tuple(at / _EPOCHS for at in (250, 500, 750, 1000, 1250))  # where alpha is doubled
@@ -56,7 +58,9 @@ _RAYS = 1 << 14  # traced at once when rendering
 _CHUNK = 1 << 12  # points a forward pass without gradients: the activations of a wide network stay in the cache
 _LEAST_COSINE = 1e-3  # of ray and normal, in the derivative of a point along a ray that grazes the surface
 _MISSED = 0.005  # part of the foreground's rays that may miss the sphere before a larger one is taken
-_OUTLINE = 4  # pixels from the mask's edge that count as the outline
+_PART = 1 << 17  # numbers of a layer on a CPU: the activations of a part of a batch stay in the caches
+_REFRESH = 20  # steps between two looks at the grid's nodes next to the surface; every eighth time it is all of them
+_BAND = 0.15  # of the unit sphere's radius, that is next to the surface
 
 
 @dataclass(frozen=True)
@@ -143,15 +147,15 @@ TINY = IdrConfig(
     features=32,
     growing=0.4,
     colour_layers=3,
-    colour_width=64,
-    place_frequencies=8,
+    colour_width=96,
+    place_frequencies=9,
     view_frequencies=2,
     guide=64,
     secants=3,
     one_view=False,
     pixels=1024,
     epochs=160,
-    rate=2e-3,
+    rate=4e-3,
     rate_end=0.05,
 )
 
@@ -221,6 +225,11 @@ class Geometry(nn.Module):
         super().__init__()
         self.config = config
         encoded = 3 + 6 * config.frequencies
+        if config.skip and config.width <= encoded:
+            raise Unsupported(
+                f"IDR with width {config.width} has no room for the {encoded} numbers of an encoded point.",
+                f"Set width above {encoded}, skip=0, or fewer frequencies.",
+            )
         self.register_buffer("reach", torch.ones(encoded))
         layers = []
         for index in range(config.layers):
@@ -327,9 +336,11 @@ class Colour(nn.Module):
         config = self.config
         parts = [encode(x, config.place_frequencies), encode(views, config.view_frequencies), normals, features]
         hidden = torch.cat(parts, 1)
-        for layer in self.layers[:-1]:
-            hidden = F.linear(hidden, *layer.folded()).relu_()  # type: ignore[operator]
-        return torch.tanh(F.linear(hidden, *self.layers[-1].folded()))  # type: ignore[operator]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            for layer in self.layers[:-1]:
+                hidden = F.linear(hidden, *layer.folded()).relu_()  # type: ignore[operator]
+            raw = F.linear(hidden, *self.layers[-1].folded())  # type: ignore[operator]
+        return torch.tanh(raw.to(x.dtype))
 
 
 class Poses(nn.Module):
@@ -484,7 +495,13 @@ class Idr(Method[IdrConfig]):
     needs: ClassVar[tuple[str, ...]] = ("views",)
 
     def fit(self, scene: Scene, budget: Budget) -> IdrField:
-        """The surface of one scene, from its views and their masks."""
+        """The surface of one scene, from its views and their masks.
+
+        Raises:
+            DataMissing: the scene gives no views, a view has neither mask nor alpha, or all masks are empty.
+            DataCorrupt: the foreground is seen beside the scene's box.
+            Unsupported: a camera is within the object.
+        """
         config = self.config
         pixels = MaskedPixels(scene, NAME, self.device)
         views = scene.given.views
@@ -492,7 +509,9 @@ class Idr(Method[IdrConfig]):
         field = IdrField(config, _sphere(scene, pixels, config.bias, budget), scene.background, self.device, self.seed)
         poses = Poses(field.unit(views.cameras.c2w)).to(self.device).requires_grad_(config.train_cameras)
         draws = torch.Generator(self.device).manual_seed(self.seed)
-        optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(field.networks.parameters(), config.rate)]
+        optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(field.networks.parameters(), config.rate, fused=True)
+        ]
         kept: dict[str, Any] = {"networks": field.networks, "draws": draws, "poses": poses}
         if config.train_cameras:
             optimisers.append(torch.optim.SparseAdam(poses.parameters(), config.camera_rate))
@@ -514,11 +533,10 @@ class Idr(Method[IdrConfig]):
         for step in training:
             training.set_rates(*_rates(config, step.fraction))
             field.geometry.grow(step.fraction)
-            batch = (
-                pixels.of_view(config.pixels, order.next(), draws)
-                if config.one_view
-                else pixels.balanced(config.pixels, draws)
-            )
+            if config.one_view:
+                batch = pixels.of_view(config.pixels, order.next(), draws)
+            else:
+                batch = pixels.balanced(config.pixels, draws)
             if field.guide is not None and step.index % _REFRESH == 0:
                 field.guide.refresh(field.distance(), None if step.index % (8 * _REFRESH) == 0 else _BAND)
             sight = seen(field, poses, batch, draws)
@@ -545,10 +563,6 @@ class Idr(Method[IdrConfig]):
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
             raise DataCorrupt(f"{folder} holds no fitted IDR: {error}.", "Fit it again.") from error
         return field
-
-
-_PART = 1 << 17  # numbers of a layer on a CPU: the activations of a part stay in the caches
-_REFRESH, _BAND = 20, 0.15
 
 
 def rows_at_once(config: IdrConfig, device: str) -> int | None:
@@ -633,7 +647,9 @@ def loss(field: IdrField, poses: Poses, sight: Sight, alpha: float, rows: slice)
 
 
 def _steepness(gradient: Tensor) -> Tensor:
-    return (gradient.norm(dim=1) - 1).square().sum()
+    """The sum over points of (|g| - 1)^2 of gradients (P,3)."""
+    steep: Tensor = (gradient.norm(dim=1) - 1).square().sum()
+    return steep
 
 
 def _carried(distance: Tensor, gradient: Tensor, moving: Tensor) -> Tensor:

@@ -215,10 +215,7 @@ def least(distance: Distance, origins: Tensor, directions: Tensor, places: Tenso
     column = torch.arange(count, device=places.device)
     slope = places.new_tensor(1.0)
     for stride in _STRIDES:
-        if stride == _STRIDES[0]:
-            fresh = (column % stride == 0) | (column == count - 1)
-        else:
-            fresh = column % stride == 0
+        fresh = (column % stride == 0) | (column == count - 1)
         wanted = fresh & ~(values < torch.inf) & (bound <= values.amin(1, keepdim=True))
         ray, at = wanted.nonzero(as_tuple=True)
         values[ray, at] = distance(origins[ray] + places[ray, at, None] * directions[ray])

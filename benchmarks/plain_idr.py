@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,7 @@ class PlainGeometry(nn.Module):
         self.layers = nn.ModuleList(_normed(layer) for layer in weights)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Signed distance and features (P,1+F)."""
         encoded = encode(x, self.config.frequencies)
         hidden = encoded
         for index, layer in enumerate(self.layers):
@@ -53,6 +55,7 @@ class PlainGeometry(nn.Module):
         return hidden
 
     def gradient(self, x: Tensor) -> Tensor:
+        """Of the signed distance, (P,3), with a graph."""
         x = x.requires_grad_()
         y = self(x)[:, :1]
         return torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)[0]
@@ -67,21 +70,21 @@ class PlainColour(nn.Module):
         self.layers = nn.ModuleList(_normed(layer) for layer in weights)
 
     def forward(self, x: Tensor, normals: Tensor, views: Tensor, features: Tensor) -> Tensor:
+        """Colours (P,3) in [-1,1]."""
         hidden = torch.cat([x, encode(views, self.config.view_frequencies), normals, features], -1)
         for layer in self.layers[:-1]:
             hidden = torch.relu(layer(hidden))
         return torch.tanh(self.layers[-1](hidden))
 
 
-def _normed(layer: nn.Module) -> nn.Module:
-    g, v, bias = layer.weight_g, layer.weight_v, layer.bias
-    linear = nn.Linear(v.shape[1], v.shape[0], dtype=v.dtype)  # type: ignore[union-attr,index,arg-type,misc]
-    linear = weight_norm(linear)
+def _normed(layer: Any) -> nn.Module:  # noqa: ANN401  # nfbench's Linear, out of a ModuleList
+    linear: Any = weight_norm(nn.Linear(layer.weight_v.shape[1], layer.weight_v.shape[0], dtype=layer.bias.dtype))
     with torch.no_grad():
-        linear.parametrizations.weight.original0.copy_(g)  # type: ignore[union-attr]
-        linear.parametrizations.weight.original1.copy_(v)  # type: ignore[union-attr]
-        linear.bias.copy_(bias)  # type: ignore[arg-type]
-    return linear
+        linear.parametrizations.weight.original0.copy_(layer.weight_g)
+        linear.parametrizations.weight.original1.copy_(layer.weight_v)
+        linear.bias.copy_(layer.bias)
+    normed: nn.Module = linear
+    return normed
 
 
 def plain_trace(
@@ -190,7 +193,8 @@ class PlainIdr(nn.Module):
         found = found + self.config.eikonal * (gradients[count:].norm(dim=1) - 1).square().mean()
         logits, labels = -alpha * distance[~surface], mask[~surface].to(distance)
         masks = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / alpha / len(o)
-        return found + self.config.mask * masks
+        whole: Tensor = found + self.config.mask * masks
+        return whole
 
     def _normals(self, x: Tensor) -> Tensor:
         y = self.geometry(x)[:, :1]
@@ -222,10 +226,14 @@ def steps(config: IdrConfig | None = None, pixels: int = 256) -> tuple[Callable[
     def ours() -> float:
         own_adam.zero_grad()
         sight = seen(field, poses, batch, own_draws)
-        share, total, rows = partial(loss, field, poses, sight, config.alpha), 0.0, rows_at_once(config, "cpu")
+        share, total, rows = (
+            partial(loss, field, poses, sight, config.alpha),
+            0.0,
+            rows_at_once(config, "cpu") or pixels,
+        )
         for start in range(0, pixels, rows):
             part = share(slice(start, min(start + rows, pixels)))
-            part.backward()
+            torch.autograd.backward(part)
             total += part.item()
         own_adam.step()
         return total
@@ -233,7 +241,7 @@ def steps(config: IdrConfig | None = None, pixels: int = 256) -> tuple[Callable[
     def plainly() -> float:
         plain_adam.zero_grad()
         found = plain.loss(origins, directions, batch.colours * 2 - 1, batch.mask, config.alpha, plain_draws)
-        found.backward()
+        torch.autograd.backward(found)
         plain_adam.step()
         return found.item()
 
