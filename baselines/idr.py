@@ -44,8 +44,10 @@ from nfbench.harness.camera import Cameras, rays, unit_frame
 from nfbench.harness.checkpoint import read_checkpoint, write_checkpoint
 from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.method import Budget, Method
+from nfbench.harness.official import mapped, section
 from nfbench.harness.scene import Float, Kind, Scene
 from nfbench.harness.training import Precision, Training
+from nfbench.harness.view_maps import FieldMaps
 
 NAME = "idr"
 
@@ -368,20 +370,6 @@ def _quaternions(rotations: Tensor) -> Tensor:
     return torch.from_numpy(np.roll(xyzw, 1, axis=1).astype(np.float32)).to(rotations.device)
 
 
-class Maps(NamedTuple):
-    """What N cameras of one size see of a surface.
-
-    Attributes:
-        depth: (N,H,W) float32, distance along the ray in scene units, inf where there is no surface.
-        normals: (N,H,W,3) float32 unit vectors in scene axes, outwards; 0 where there is no surface.
-        opacity: (N,H,W) float32, 1 on the surface, else 0.
-    """
-
-    depth: Float
-    normals: Float
-    opacity: Float
-
-
 class IdrField:
     """A fitted surface with its colours.
 
@@ -450,7 +438,7 @@ class IdrField:
                 image[rows.cpu().numpy()] = (colours / 2 + 0.5).clamp_(0, 1).cpu().numpy()
         return images.reshape(len(cameras), height, width, 3)
 
-    def maps(self, cameras: Cameras) -> Maps:
+    def maps(self, cameras: Cameras) -> FieldMaps:
         """Depth, normals and opacity as N cameras of one size see the surface."""
         width, height = cameras.size[0].tolist()
         depth = np.full((len(cameras), height * width), np.inf, np.float32)
@@ -466,7 +454,7 @@ class IdrField:
                 normals[index, at] = F.normalize(gradient, dim=1).cpu().numpy()
         shape = (len(cameras), height, width)
         opacity = np.isfinite(depth).astype(np.float32)
-        return Maps(depth.reshape(shape), normals.reshape(*shape, 3), opacity.reshape(shape))
+        return FieldMaps(depth.reshape(shape), normals.reshape(*shape, 3), opacity.reshape(shape))
 
     def _traced(self, cameras: Cameras, index: int) -> tuple[Tensor, Tensor, Traced]:
         """Origins, directions (R,3) and ends of the rays of one camera, in units of the bounding sphere."""
@@ -542,6 +530,19 @@ class Idr(Method[IdrConfig]):
             sight = seen(field, poses, batch, draws)
             alpha = config.alpha * 2 ** sum(step.fraction >= at for at in _SHARPENED)
             training.descend(len(batch.mask), partial(loss, field, poses, sight, alpha))
+        if field.guide is not None:
+            field.guide.refresh(field.distance())
+        return field
+
+    def adopt(self, state: Mapping[str, Any], scene: Scene | None = None) -> IdrField:
+        """The field of published weights, in coordinates of the unit sphere, over the background of `scene` or white.
+
+        Raises:
+            DataCorrupt: as `official_networks`.
+        """
+        background = (1.0, 1.0, 1.0) if scene is None else scene.background
+        field = IdrField(self.config, ((0.0, 0.0, 0.0), 1.0), background, self.device, 0)
+        field.networks.load_state_dict(official_networks(state, self.config))
         if field.guide is not None:
             field.guide.refresh(field.distance())
         return field
@@ -735,47 +736,16 @@ def official_networks(state: Mapping[str, Any], config: IdrConfig | None = None)
         DataCorrupt: keys that are missing or unknown, or shapes of another config; they are named.
     """
     wanted = IdrField(config or IdrConfig(), ((0.0, 0.0, 0.0), 1.0), (1.0, 1.0, 1.0), "cpu", 0).networks.state_dict()
-    inner = state.get("model_state_dict", state)
-    if not isinstance(inner, Mapping):
-        raise DataCorrupt("The checkpoint has no `model_state_dict`.", "Give a file of IDR's ModelParameters folder.")
-    given = {str(name).removeprefix("module."): tensor for name, tensor in inner.items()}
-    found: dict[str, Tensor] = {}
-    missing, unlike = [], []
-    for ours, tensor in wanted.items():
-        part, _, rest = ours.partition(".")
-        if not rest.startswith("layers."):
-            found[ours] = tensor
-            continue
-        theirs = f"{_OFFICIAL[part]}.lin{rest.removeprefix('layers.')}"
-        answer = given.pop(theirs, None)
-        if not isinstance(answer, Tensor):
-            missing.append(theirs)
-        elif answer.shape != tensor.shape:
-            unlike.append(f"{theirs} {tuple(answer.shape)} instead of {tuple(tensor.shape)}")
-        else:
-            found[ours] = answer.to(tensor.dtype if answer.dtype != torch.float64 else torch.float64)
-    faults = [f"missing {', '.join(missing)}"] if missing else []
-    faults += [f"unknown {', '.join(given)}"] if given else []
-    faults += [f"of another shape {', '.join(unlike)}"] if unlike else []
-    if faults:
-        raise DataCorrupt(
-            f"These are no weights of IDR: {'; '.join(faults)}.", "Give ModelParameters/latest.pth of IDR."
-        )
-    return found
+    names = {name: _original(name) for name in wanted if ".layers." in name}
+    hint = "Give ModelParameters/latest.pth of IDR, and the config that it was trained with."
+    shapes = {name: tensor.shape for name, tensor in wanted.items()}
+    return wanted | mapped(section(state, "model_state_dict"), names, shapes, hint=hint)
+
+
+def _original(name: str) -> str:
+    """The original's name of one of our tensors."""
+    part, _, rest = name.partition(".layers.")
+    return f"{_OFFICIAL[part]}.lin{rest}"
 
 
 _OFFICIAL = {"geometry": "implicit_network", "colour": "rendering_network"}
-
-
-def from_official(state: Mapping[str, Any], config: IdrConfig | None = None) -> IdrField:
-    """The field of published weights, in coordinates of the unit sphere and over white; `save` it for `Idr.restore`.
-
-    Raises:
-        DataCorrupt: as `official_networks`.
-    """
-    config = config or IdrConfig()
-    field = IdrField(config, ((0.0, 0.0, 0.0), 1.0), (1.0, 1.0, 1.0), "cpu", 0)
-    field.networks.load_state_dict(official_networks(state, config))
-    if field.guide is not None:
-        field.guide.refresh(field.distance())
-    return field

@@ -58,6 +58,7 @@ from nfbench.harness.camera import Cameras
 from nfbench.harness.checkpoint import read_checkpoint, write_checkpoint
 from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.method import Budget, Method
+from nfbench.harness.official import mapped, section
 from nfbench.harness.scene import Float, Kind, Scene, Views
 from nfbench.harness.training import Precision, Training
 from nfbench.harness.training_state import Kept
@@ -797,7 +798,6 @@ OFFICIAL = dataclasses.replace(PAPER, pixel=0.0)
 
 _CONTAINERS = ("network_fn_state_dict", "network_fine_state_dict")
 _ROLES = {"view": "views_linears.0", "feature": "feature_linear", "sigma": "alpha_linear", "rgb": "rgb_linear"}
-_PREFIX = "module."
 _HINT = "A .tar of nerf-pytorch, trained with view directions and a fine network of the same size, is expected."
 
 
@@ -813,19 +813,14 @@ def official_networks(state: Mapping[str, Any], config: NerfConfig = OFFICIAL) -
             f"The checkpoint has no {' and no '.join(lacking)}, but {', '.join(map(str, state)) or 'nothing'}.", _HINT
         )
     ours = _shapes(config)
+    names = {name: _original(name) for name in ours}
     found: dict[str, Tensor] = {}
     for index, container in enumerate(_CONTAINERS):
-        given = {str(name).removeprefix(_PREFIX): tensor for name, tensor in state[container].items()}
-        wanted = {_original(name): name for name in ours}
-        _check_names(container, set(given), set(wanted))
-        for original, name in wanted.items():
-            tensor = given[original]
-            if not isinstance(tensor, Tensor) or tensor.shape != ours[name]:
-                shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-                raise DataCorrupt(f"{container}: {original} is {shape}, not {tuple(ours[name])}.", _HINT)
+        tensors = mapped(section(state, container), names, ours, whose=container, hint=_HINT)
+        for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
-                raise DataCorrupt(f"{container}: {original} holds NaN or infinity.", "Take an earlier checkpoint.")
-            found[f"{index}.{name}"] = tensor.detach()
+                raise DataCorrupt(f"{container}: {names[name]} holds NaN or infinity.", "Take an earlier checkpoint.")
+            found[f"{index}.{name}"] = tensor
     return found
 
 
@@ -872,11 +867,3 @@ def _original(name: str) -> str:
     """The original's name of one of our parameters."""
     role, _, part = name.rpartition(".")
     return f"{role.replace('trunk', 'pts_linears') if role.startswith('trunk') else _ROLES[role]}.{part}"
-
-
-def _check_names(container: str, given: set[str], wanted: set[str]) -> None:
-    unknown, missing = sorted(given - wanted), sorted(wanted - given)
-    if unknown or missing:
-        told = [f"misses {', '.join(missing)}"] if missing else []
-        told += [f"has unknown {', '.join(unknown)}"] if unknown else []
-        raise DataCorrupt(f"{container} {' and '.join(told)}.", _HINT)

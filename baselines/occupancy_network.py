@@ -3,7 +3,7 @@
 Mescheder, Oechsle, Niemeyer, Nowozin, Geiger, "Occupancy Networks: Learning 3D Reconstruction in Function Space",
 CVPR 2019. The numbers of the paper presets are those of the released configurations `configs/pointcloud/onet.yaml`,
 `configs/img/onet.yaml` and `configs/voxels/onet.yaml`; parameter counts and outputs agree with the released networks,
-whose weights `take_official` takes over. Settings and networks are in `onet_network`, `onet_encoders` and
+whose weights `adopt` takes over. Settings and networks are in `onet_network`, `onet_encoders` and
 `onet_decoder`. The unconditional model, a variational autoencoder, is not here.
 """
 
@@ -230,11 +230,12 @@ class _Learner(Method[C]):
             )
         self._take(tensors, str(folder / "network.safetensors"))
 
-    def take_official(self, state: Mapping[str, Any]) -> None:
+    def adopt(self, state: Mapping[str, Any], scene: Scene | None = None) -> None:
         """Take over a released model, so that the method can fit, and save what it took.
 
         Args:
             state: what `torch.load(file, weights_only=True)` gives for `model.pt` or a published file.
+            scene: not looked at.
 
         Raises:
             DataCorrupt: weights of something else; what is missing, unknown or of another shape is named.

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfbench.harness.errors import DataCorrupt, DataMissing
+from nfbench.harness.official import mapped, read_official
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of sRGB in [0,1], torchvision's
-_TOLD = 4  # names of each kind of what is wrong with weights
 _STRIDES = 16  # what the voxel encoder divides an edge by
 
 # ----------------------------------------------------------------------------------------------------- point clouds
@@ -165,19 +161,8 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
         DataMissing: no such file.
         DataCorrupt: it cannot be read, or holds something else; what is missing, unknown or of another shape is named.
     """
-    if not file.is_file():
-        raise DataMissing(f"There is no weights file {file}.", "Name torchvision's resnet18-f37072fd.pth.")
+    state = read_official(file)
     again = "Give the state dict of torchvision's resnet18, as .pth or .safetensors."
-    try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError, UnpicklingError) as error:
-        reason = str(error).split("\n", 1)[0][:200]
-        raise DataCorrupt(f"{file} cannot be read as weights: {reason}", again) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataCorrupt(f"{file} is no state dict of tensors.", again)
     found = {name: value for name, value in state.items() if name not in ("fc.weight", "fc.bias")}
     return matched(found, ResNet18(64).state_dict(), str(file), again)
 
@@ -188,23 +173,10 @@ def matched(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], whose: st
     Raises:
         DataCorrupt: it is not so; names and shapes are told.
     """
-    counters = [name for name in wanted if name.endswith("num_batches_tracked")]  # of no use with a fixed momentum
-    wrong = [
-        [f"{name} is missing" for name in wanted if name not in found and name not in counters],
-        [f"{name} is unknown" for name in found if name not in wanted],
-        [
-            f"{name} has shape {tuple(found[name].shape)} and not {tuple(wanted[name].shape)}"
-            for name in wanted
-            if name in found and found[name].shape != wanted[name].shape
-        ],
-    ]
-    if any(wrong):
-        told = [sentence for kind in wrong for sentence in kind[:_TOLD]]
-        more = sum(map(len, wrong)) - len(told)
-        raise DataCorrupt(
-            f"{whose} does not fit the network: {', '.join(told)}{f', and {more} more' if more else ''}.", hint
-        )
-    return {name: found.get(name, wanted[name]) for name in wanted}
+    counters = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
+    names = {name: name for name in wanted if name in found or name not in counters}  # no use at a fixed momentum
+    shapes = {name: tensor.shape for name, tensor in wanted.items()}
+    return counters | mapped(found, names, shapes, whose=whose, hint=hint)
 
 
 # ----------------------------------------------------------------------------------------------------------- voxels

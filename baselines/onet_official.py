@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nfbench.baselines.onet_encoders import matched
 from nfbench.harness.errors import DataCorrupt
+from nfbench.harness.official import section
 
 _RENAMED = (
     (r"^decoder\.block(\d+)\.", r"decoder.blocks.\1."),
@@ -30,9 +31,7 @@ def official_tensors(state: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> 
     Raises:
         DataCorrupt: a state dict of something else; what is missing, unknown or of another shape is named.
     """
-    model = state.get("model", state)
-    if not isinstance(model, Mapping):
-        raise DataCorrupt(f"`model` of the checkpoint is a {type(model).__name__} and no state dict.", _HINT)
+    model = section(state, "model")
     found: dict[str, Tensor] = {}
     for name, value in model.items():
         if not isinstance(value, Tensor):
@@ -46,7 +45,6 @@ def official_tensors(state: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> 
 
 
 def _our_name(name: str) -> str:
-    name = name.removeprefix("module.")
     for pattern, ours in _RENAMED:
         name = re.sub(pattern, ours, name)
     return name

@@ -37,6 +37,7 @@ from nfbench.harness.camera import Cameras
 from nfbench.harness.checkpoint import read_checkpoint, write_checkpoint
 from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.method import Budget, Method
+from nfbench.harness.official import mapped, section
 from nfbench.harness.scene import Float, Scene
 from nfbench.harness.training import Precision, Training
 from nfbench.harness.training_state import Kept
@@ -743,35 +744,16 @@ def official_networks(state: Mapping[str, Any], config: SrnConfig | None = None)
         DataCorrupt: a name that is not known, one that is missing, or a tensor of another shape; they are named.
     """
     config = config or SrnConfig()
-    given = state.get("model", state)
-    if not isinstance(given, Mapping):
-        raise DataCorrupt("The checkpoint holds no model.", "Give a .pth file of scene-representation-networks.")
-    found = {name.removeprefix("module."): tensor for name, tensor in given.items()}
-    ours = networks(config, 0).state_dict()
-    wanted = {_official(name, config): name for name in ours if name != "frame"}
-    shapes = {theirs: tuple(ours[name].shape) for theirs, name in wanted.items()}
-    wanted["latent_codes.weight"] = "codes"
-    unknown, missing = sorted(found.keys() - wanted.keys()), sorted(wanted.keys() - found.keys())
-    wrong = [
-        f"{name} is {_shape(tensor)}"
-        for name, tensor in found.items()
-        if (name in shapes and _shape(tensor) != shapes[name])
-        or (name == "latent_codes.weight" and _shape(tensor)[1:] != (config.code,))
-    ]
-    for what, names in (("has unknown", unknown), ("lacks", missing), ("has tensors of another shape:", wrong)):
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            raise DataCorrupt(
-                f"The checkpoint {what} {', '.join(names[:5])}{more}.",
-                "Only networks of a category with the per-pixel renderer are known, not --fit_single_srn, "
-                "--use_unet_renderer or --has_params; a config of another size can be set.",
-            )
-    frame = {"frame": torch.tensor([0.0, 0.0, 0.0, 1.0])}
-    return {name: found[theirs].detach().clone() for theirs, name in wanted.items()} | frame
-
-
-def _shape(tensor: object) -> tuple[int, ...]:
-    return tuple(tensor.shape) if isinstance(tensor, Tensor) else ()
+    official, ours = section(state, "model"), networks(config, 0).state_dict()
+    names = {name: _official(name, config) for name in ours if name != "frame"} | {"codes": "latent_codes.weight"}
+    codes = official.get(names["codes"])
+    shapes = {name: tuple(tensor.shape) for name, tensor in ours.items()}
+    shapes["codes"] = (len(codes) if isinstance(codes, Tensor) else 0, config.code)
+    hint = (
+        "Only networks of a category with the per-pixel renderer are known, not --fit_single_srn, --use_unet_renderer "
+        "or --has_params; a config of another size can be set."
+    )
+    return {"frame": ours["frame"]} | mapped(official, names, shapes, hint=hint)
 
 
 def _official(name: str, config: SrnConfig) -> str:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from nfbench.harness.errors import DataCorrupt, DataMissing
 
+_TOLD = 4  # names of each kind of what is wrong
+
 
 def read_official(file: Path) -> Mapping[str, Any]:
     """What a file holds: a dict of tensors, or of such dicts, on the CPU.
@@ -59,32 +61,35 @@ def mapped(
     names: Mapping[str, str],
     shapes: Mapping[str, Iterable[int]],
     ignored: Iterable[str] = (),
+    whose: str = "The checkpoint",
+    hint: str = "Is it of this method, and of the config asked for (--preset, --set)?",
 ) -> dict[str, Tensor]:
-    """Our tensors by name, float32 or as they are: `names` from ours to the official name of each.
+    """Our tensors by name, as they are: `names` from ours to the official name of each.
 
     Args:
         official: the published state dict.
         names: our name to the official one.
         shapes: our name to the shape of our tensor.
         ignored: official names that stand for nothing that we have, or what such names begin with.
+        whose: what does not fit, at the beginning of the message.
+        hint: of the error.
 
     Raises:
-        DataCorrupt: a name that is missing or not known, or a shape that differs; all of them are named.
+        DataCorrupt: names that are missing or not known, or shapes that differ; some of each are named.
     """
-    wrong = [f"{theirs} is missing" for theirs in names.values() if not isinstance(official.get(theirs), Tensor)]
     known, skipped = set(names.values()), tuple(ignored)
-    wrong += [f"{name} is not known" for name in official if name not in known and not name.startswith(skipped)]
-    found: dict[str, Tensor] = {}
-    for mine, theirs in names.items():
-        tensor = official.get(theirs)
-        if isinstance(tensor, Tensor):
-            found[mine] = tensor
-            if tuple(tensor.shape) != tuple(shapes[mine]):
-                wrong.append(f"{theirs} is {tuple(tensor.shape)} and not {tuple(shapes[mine])}")
-    if wrong:
-        more = f", and {len(wrong) - 6} more" if len(wrong) > 6 else ""
-        raise DataCorrupt(
-            f"The checkpoint does not fit: {'; '.join(wrong[:6])}{more}.",
-            "Is it of this method, and of the config asked for (--preset, --set)?",
-        )
+    found = {mine: official[theirs] for mine, theirs in names.items() if isinstance(official.get(theirs), Tensor)}
+    wrong = (
+        [f"{theirs} is missing" for mine, theirs in names.items() if mine not in found],
+        [f"{name} is not known" for name in official if name not in known and not name.startswith(skipped)],
+        [
+            f"{names[mine]} is {tuple(tensor.shape)} and not {tuple(shapes[mine])}"
+            for mine, tensor in found.items()
+            if tuple(tensor.shape) != tuple(shapes[mine])
+        ],
+    )
+    if any(wrong):
+        told = [sentence for kind in wrong for sentence in kind[:_TOLD]]
+        more = sum(map(len, wrong)) - len(told)
+        raise DataCorrupt(f"{whose} does not fit: {'; '.join(told)}{f'; and {more} more' if more else ''}.", hint)
     return found

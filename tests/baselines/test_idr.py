@@ -17,7 +17,6 @@ from nfbench.baselines.idr import (
     IdrField,
     Poses,
     encode,
-    from_official,
     loss,
     official_networks,
     seen,
@@ -526,7 +525,7 @@ def official(config=SMALL):
 
 
 def test_official_weights_become_a_field(tmp_path):
-    from_official({"epoch": 1, "model_state_dict": official()}, SMALL).save(tmp_path)
+    Idr(SMALL).adopt({"epoch": 1, "model_state_dict": official()}).save(tmp_path)
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3)).astype(np.float32)
     assert np.array_equal(Idr(IdrConfig()).restore(tmp_path).value(points), shaken(field_of(SMALL)).value(points))
 
@@ -537,11 +536,15 @@ def test_official_weights_that_do_not_fit_are_named():
     state["rendering_network.lin0.weight_v"] = torch.zeros(2, 2)
     with pytest.raises(DataCorrupt) as found:
         official_networks({"model_state_dict": state}, SMALL)
-    for text in ("missing implicit_network.lin1.bias", "unknown implicit_network.lin9.bias", "lin0.weight_v (2, 2)"):
+    for text in (
+        "implicit_network.lin1.bias is missing",
+        "implicit_network.lin9.bias is not known",
+        "lin0.weight_v is (2, 2)",
+    ):
         assert text in found.value.message
     with pytest.raises(DataCorrupt, match="model_state_dict"):
         official_networks({"model_state_dict": 3})
-    with pytest.raises(DataCorrupt, match=r"missing implicit_network\.lin0\.bias"):
+    with pytest.raises(DataCorrupt, match=r"implicit_network\.lin0\.bias is missing"):
         official_networks({"decoder.weight": torch.zeros(3)})
 
 

@@ -109,11 +109,13 @@ def test_what_is_wrong_is_named():
     state = checkpoint()
     state["network_fine_state_dict"]["output_linear.weight"] = torch.zeros(4, 256)
     del state["network_fine_state_dict"]["rgb_linear.bias"]
-    with pytest.raises(DataCorrupt, match=r"network_fine_state_dict misses rgb_linear.bias and has unknown output_lin"):
+    with pytest.raises(
+        DataCorrupt, match=r"fine_state_dict does not fit: rgb_linear\.bias is missing; output_lin"
+    ):
         official_networks(state)
     state = checkpoint()
     state["network_fn_state_dict"]["alpha_linear.weight"] = torch.zeros(2, 256)
-    with pytest.raises(DataCorrupt, match=r"alpha_linear.weight is \(2, 256\), not \(1, 256\)"):
+    with pytest.raises(DataCorrupt, match=r"alpha_linear.weight is \(2, 256\) and not \(1, 256\)"):
         official_networks(state)
     state = checkpoint()
     state["network_fn_state_dict"]["pts_linears.2.bias"][3] = float("nan")
