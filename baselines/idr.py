@@ -38,6 +38,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nfbench.baselines.encoding import encode
 from nfbench.baselines.masked_pixels import Batch, MaskedPixels
 from nfbench.baselines.sphere_tracing import Distance, GuidedTracer, Traced, Tracer
 from nfbench.harness.camera import Cameras, rays, unit_frame
@@ -160,14 +161,6 @@ TINY = IdrConfig(
     rate=4e-3,
     rate_end=0.05,
 )
-
-
-def encode(x: Tensor, frequencies: int) -> Tensor:
-    """(P, 3+6L): x (P,3), then for l = 0..L-1 sin(2^l x) and cos(2^l x), three of each."""
-    if not frequencies:
-        return x
-    angles = x[:, None, :] * 2.0 ** torch.arange(frequencies, dtype=x.dtype, device=x.device)[:, None]
-    return torch.cat([x, torch.stack([angles.sin(), angles.cos()], 2).flatten(1)], 1)
 
 
 class _Softplus(torch.autograd.Function):

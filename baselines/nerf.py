@@ -40,6 +40,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nfbench.baselines.encoding import encode
 from nfbench.baselines.floor import training_views
 from nfbench.baselines.ndc import Ndc, faces_forward
 from nfbench.baselines.occupancy_grid import OccupancyGrid
@@ -163,15 +164,6 @@ PRESETS: Mapping[str, NerfConfig] = {"paper": PAPER, "paper-llff": PAPER_LLFF, "
 
 
 # --------------------------------------------------------------------------------------------------------- the network
-
-
-def encode(x: Tensor, frequencies: int) -> Tensor:
-    """(P, 3+6L): x (P,3), then for l = 0..L-1 sin(2^l x) and cos(2^l x), three of each.
-
-    Equation 4 of the paper without its factor of pi, and with x itself in front, as in the original code.
-    """
-    angles = x[:, None, :] * 2.0 ** torch.arange(frequencies, dtype=x.dtype, device=x.device)[:, None]
-    return torch.cat([x, torch.stack([angles.sin(), angles.cos()], 2).flatten(1)], 1)
 
 
 class RadianceNetwork(nn.Module):

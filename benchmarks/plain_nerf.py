@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nfbench.baselines.nerf import PAPER, NerfConfig, NerfField, RadianceNetwork, _rows, encode
+from nfbench.baselines.encoding import encode
+from nfbench.baselines.nerf import PAPER, NerfConfig, NerfField, RadianceNetwork, _rows
 from nfbench.baselines.rays import Rays
 from nfbench.harness.method import Budget
 from nfbench.harness.training import Training

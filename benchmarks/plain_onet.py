@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfbench.baselines.onet_network import Network, OccupancyNetworkConfig, entropy, network, optimiser_of
+from nfbench.baselines.occupancy_network import Network, OccupancyNetworkConfig, entropy, network, optimiser_of
 
 SHAPES, QUERIES = 8, 2048  # a batch of the paper has 64 shapes
 

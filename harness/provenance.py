@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -43,6 +45,37 @@ def git_revision(folder: Path) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def code_digest(kind: type) -> str:
+    """64 hexadecimal digits over the file of a class and all files of its package that this one imports, and so on.
+
+    Files of other packages, nfbench's harness among them, do not count: the record has their versions.
+    """
+    package = sys.modules[kind.__module__].__package__ or kind.__module__
+    found: dict[str, bytes] = {}
+    wanted = [kind.__module__]
+    while wanted:
+        name = wanted.pop()
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if name in found or not file:
+            continue
+        found[name] = Path(file).read_bytes()
+        wanted += [other for other in _imported(found[name]) if other.startswith(f"{package}.")]
+    digest = hashlib.sha256()
+    for name in [kind.__module__, *sorted(found.keys() - {kind.__module__})]:
+        digest.update(found[name])
+    return digest.hexdigest()
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    """The modules that a file names in its imports, those that names are taken from included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def device_name(device: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import inspect
 import json
 import shutil
 import traceback
@@ -123,7 +121,7 @@ class Run:
     def _entry(self, kind: type[Any], config: Any) -> MethodEntry:  # noqa: ANN401
         """The method as the record tells it; its hash covers all that may change the result."""
         place = self.spec.target.rpartition(":")[0]
-        code = hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+        code = provenance.code_digest(kind)
         fields = dataclasses.asdict(config)
         budget = "" if self.spec.origin == "floor" else str(self.budget)  # a floor spends none
         device = "cpu" if self.device == "cpu" else "gpu"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nfbench.baselines import idr
+from nfbench.baselines.encoding import encode
 from nfbench.baselines.idr import (
     Colour,
     Geometry,
@@ -16,7 +17,6 @@ from nfbench.baselines.idr import (
     IdrConfig,
     IdrField,
     Poses,
-    encode,
     loss,
     official_networks,
     seen,

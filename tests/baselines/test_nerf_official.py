@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines.nerf import OFFICIAL, Nerf, NerfConfig, NerfField, encode, official_field, official_networks
+from nfbench.baselines.encoding import encode
+from nfbench.baselines.nerf import OFFICIAL, Nerf, NerfConfig, NerfField, official_field, official_networks
 from nfbench.harness.camera import Cameras, look_at
 from nfbench.harness.errors import DataCorrupt, Unsupported
 from nfbench.harness.scene import Given, Scene, Views
@@ -109,9 +110,7 @@ def test_what_is_wrong_is_named():
     state = checkpoint()
     state["network_fine_state_dict"]["output_linear.weight"] = torch.zeros(4, 256)
     del state["network_fine_state_dict"]["rgb_linear.bias"]
-    with pytest.raises(
-        DataCorrupt, match=r"fine_state_dict does not fit: rgb_linear\.bias is missing; output_lin"
-    ):
+    with pytest.raises(DataCorrupt, match=r"fine_state_dict does not fit: rgb_linear\.bias is missing; output_lin"):
         official_networks(state)
     state = checkpoint()
     state["network_fn_state_dict"]["alpha_linear.weight"] = torch.zeros(2, 256)

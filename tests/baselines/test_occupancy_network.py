@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines.occupancy_network import OccupancyNetwork, OccupancyNetworkImage, OccupancyNetworkVoxels
+from nfbench.baselines.occupancy_network import (
+    OccupancyNetwork,
+    OccupancyNetworkConfig,
+    OccupancyNetworkImage,
+    OccupancyNetworkVoxels,
+)
 from nfbench.baselines.onet_encoders import ResNet18
-from nfbench.baselines.onet_network import OccupancyNetworkConfig
 from nfbench.harness.camera import Cameras, look_at, rays
 from nfbench.harness.checks import check_method
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported

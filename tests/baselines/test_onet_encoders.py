@@ -145,7 +145,7 @@ def test_bad_trunks_are_named(imagenet, tmp_path):
             read_trunk(file)
     for name in ("trunk.pth", "trunk.safetensors"):
         (tmp_path / name).write_bytes(b"no weights at all")
-        with pytest.raises(DataCorrupt, match="is no checkpoint|more than tensors"):
+        with pytest.raises(DataCorrupt, match=r"is no checkpoint|more than tensors"):
             read_trunk(tmp_path / name)
 
 

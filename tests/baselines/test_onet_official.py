@@ -7,18 +7,16 @@ import pytest
 import torch
 
 from nfbench.baselines.occupancy_network import (
+    Network,
     OccupancyField,
     OccupancyNetwork,
-    OccupancyNetworkImage,
-    OccupancyNetworkVoxels,
-    official_networks,
-)
-from nfbench.baselines.onet_network import (
-    Network,
     OccupancyNetworkConfig,
+    OccupancyNetworkImage,
     OccupancyNetworkImageConfig,
+    OccupancyNetworkVoxels,
     OccupancyNetworkVoxelsConfig,
     network,
+    official_networks,
 )
 from nfbench.harness.errors import DataCorrupt
 from nfbench.harness.method import Budget
@@ -201,7 +199,10 @@ def test_what_does_not_fit_is_named():
         (good | {"encoder.fc_c.weight": torch.zeros(6, 9)}, r"encoder.fc_c.weight is \(6, 9\) and not \(6, 4\)"),
         (good | {"decoder.fc_p.bias": 3.0}, "decoder.fc_p.bias of the checkpoint is a float"),
         ({"model": torch.zeros(2)}, "model is not known"),
-        ({"model": official(network(CONFIGS[OccupancyNetworkVoxels], 0))}, r"encoder.conv_0.weight is not known.* more"),
+        (
+            {"model": official(network(CONFIGS[OccupancyNetworkVoxels], 0))},
+            r"conv_0.weight is not known.* more",
+        ),
     ):
         with pytest.raises(DataCorrupt, match=words):
             official_networks(state, config)

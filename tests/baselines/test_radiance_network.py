@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from nfbench.baselines.nerf import OFFICIAL, RadianceNetwork, encode, official_networks
+from nfbench.baselines.encoding import encode
+from nfbench.baselines.nerf import OFFICIAL, RadianceNetwork, official_networks
 
 SMALL = {"layers": 4, "width": 12, "skip": 2, "feature": True, "view_width": 6, "frequencies": 3, "view_frequencies": 2}
 KINDS = {"paper": {}, "no skip": {"skip": 0}, "no feature": {"feature": False, "skip": 3}}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nfbench.baselines.onet_network import OccupancyNetworkConfig, entropy, network
+from nfbench.baselines.occupancy_network import OccupancyNetworkConfig, entropy, network
 
 SMALL = OccupancyNetworkConfig(
     code=24, encoder_hidden=32, encoder_blocks=3, decoder_hidden=32, decoder_blocks=3, input_points=40

@@ -8,7 +8,7 @@ from nfbench.harness.method import Budget
 from nfbench.harness.probe import ball
 from nfbench.harness.protocol import protocol
 from nfbench.harness.record import find_records, read_record
-from nfbench.harness.registry import method_spec
+from nfbench.harness.registry import method_spec, resolve
 from nfbench.harness.runner import PRIOR, Run, choose_device
 from nfbench.harness.scoring import score
 from nfbench.harness.task import SceneRef, Task
@@ -319,3 +319,32 @@ def test_energy_is_read_where_the_machine_tells(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "energy_uj").write_text(f"{value}\n")
     assert energy_meter("cpu", tmp_path)() == 12.5
+
+
+def test_the_hash_covers_the_files_of_its_package_that_a_method_uses(tmp_path, monkeypatch):
+    import sys
+
+    from nfbench.harness.provenance import code_digest
+
+    package = tmp_path / "someones"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "method.py").write_text(
+        "from someones.network import WIDTH\nimport json\nclass Mine:\n    width = WIDTH\n"
+    )
+    (package / "network.py").write_text("from someones import deep\nWIDTH = 3\n")
+    (package / "deep.py").write_text("DEPTH = 1\n")
+    (package / "other.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        kind = resolve("someones.method:Mine")
+        digests = [code_digest(kind)]
+        for name in ("deep", "network", "method", "other"):
+            with (package / f"{name}.py").open("a") as file:
+                file.write("# changed\n")
+            digests.append(code_digest(kind))
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "someones"]:
+            del sys.modules[name]
+    assert len(set(digests[:4])) == 4, "each of the three files counts"
+    assert digests[4] == digests[3], "one that the method does not import does not"
