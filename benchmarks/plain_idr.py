@@ -1,7 +1,5 @@
 """One training step of IDR written straight from the paper and the order of its released code, and ours beside it.
 
-    python benchmarks/plain_idr.py [pixels]
-
 The plain step takes gradients by autograd, evaluates the geometry anew for each use of it, keeps arrays of all rays and
 searches chords whole, as the original does. Both start from the same weights and see the same pixels and places.
 """
@@ -9,7 +7,6 @@ searches chords whole, as the original does. Both start from the same weights an
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -248,27 +245,4 @@ def steps(config: IdrConfig | None = None, pixels: int = 256) -> tuple[Callable[
     return ours, plainly
 
 
-def main() -> None:
-    """Print the CPU time of both, taking turns."""
-    import statistics
-    import time
-
-    pixels = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-    contestants = dict(zip(("ours", "plain"), steps(pixels=pixels), strict=True))
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(4):
-        for name, step in contestants.items():
-            started = time.process_time()
-            value = step()
-            taken[name].append(time.process_time() - started)
-            print(f"{name} {taken[name][-1]:.2f} s, loss {value:.6f}", flush=True)
-    median = {name: statistics.median(times[1:]) for name, times in taken.items()}
-    print(
-        f"{pixels} pixels, 8x512: ours {median['ours']:.2f} s, plain {median['plain']:.2f} s of CPU time a step, ",
-        end="",
-    )
-    print(f"ratio {median['plain'] / median['ours']:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+CONTESTS = {f"IDR, paper, {pixels} pixels": partial(steps, pixels=pixels) for pixels in (256, 512)}

@@ -1,7 +1,5 @@
 """One training step of NeRF as the original takes it, in plain PyTorch, beside ours.
 
-    .venv/bin/python benchmarks/plain_nerf.py [RAYS] [TURNS]
-
 Two networks of 8x256, 64 stratified and 128 further samples a ray, the squared error of both, Adam. The plain step
 encodes every sample's direction, concatenates at the skip and the view branch, and sends 65,536 points through the
 network at once, as run_nerf.py does with its default chunk. Ours is that of `nerf`, in fp32 and in bf16.
@@ -11,10 +9,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import statistics
-import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +22,7 @@ from nfbench.baselines.encoding import encode
 from nfbench.baselines.nerf import PAPER, NerfConfig, NerfField, RadianceNetwork, _rows
 from nfbench.baselines.rays import Rays
 from nfbench.harness.method import Budget
-from nfbench.harness.training import Training
+from nfbench.harness.training import Precision, Training
 
 _NETCHUNK = 1024 * 64
 _BOX = np.array([[-1, -1, -1], [1, 1, 1]], np.float32)
@@ -169,26 +165,12 @@ def steps(
     return our_step(field, bundle, truth, perturb), plain_step(plain, bundle, truth, perturb), both
 
 
-def contest(rays: int = 256, turns: int = 5, config: NerfConfig = PAPER) -> list[str]:
-    """Rows of Markdown: CPU time of a step, the median of turns taken one after the other, and the ratio to plain."""
-    ours, plain, _ = steps(config, rays)
-    half = steps(dataclasses.replace(config, precision="bf16"), rays)[0]
-    contestants = {"plain PyTorch, fp32": plain, "nerf, fp32": ours, "nerf, bf16": half}
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(turns + 1):
-        for name, step in contestants.items():
-            start = time.process_time()
-            step()
-            if turn:  # the first warms up
-                times[name].append(time.process_time() - start)
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    reference = medians["plain PyTorch, fp32"]
-    return [f"| nerf, {rays} rays | {name} | {m * 1000:.0f} | {reference / m:.2f} |" for name, m in medians.items()]
+def _pair(precision: Precision) -> tuple[Step, Step]:
+    """Our step in a precision, and the plain one in fp32."""
+    return steps(dataclasses.replace(PAPER, precision=precision))[:2]
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(2)
-    numbers = [int(text) for text in sys.argv[1:]]
-    print(f"{time.strftime('%Y-%m-%d')}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads, CPU time.\n")
-    print("| what | by | ms a step | ratio |\n|---|---|--:|--:|")
-    print("\n".join(contest(*numbers)))
+CONTESTS = {
+    "NeRF, paper, 256 rays": partial(_pair, "fp32"),
+    "NeRF, paper in bf16 beside plain fp32, 256 rays": partial(_pair, "bf16"),
+}

@@ -147,3 +147,6 @@ def steps(
         return loss.item()
 
     return our_step, plain_step
+
+
+CONTESTS = {f"Occupancy Network, paper (points), {SHAPES} shapes x {QUERIES} points": steps}

@@ -38,11 +38,6 @@ def test_the_plain_step_has_our_loss_and_our_gradients():
     assert last[0] == pytest.approx(last[1], rel=1e-3)
 
 
-def test_a_contest_has_a_row_for_each():
-    rows = benchmark("plain_nerf").contest(rays=16, turns=1, config=SMALL)
-    assert len(rows) == 3 and all("nerf, 16 rays" in row for row in rows)
-
-
 def test_the_race_prints_a_row_for_each(capsys):
     benchmark("plain_nerf")
     benchmark("nerf_time").main(["--small", "--minutes", "0.03", "--device", "cpu"])
