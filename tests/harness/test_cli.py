@@ -325,3 +325,33 @@ def test_more_that_the_user_can_mend(nfbench, scene, tmp_path, monkeypatch, argu
     code, _, err = nfbench(*(a.format(scene=scene) for a in arguments))
     assert code == 2 and word in err and "Traceback" not in err
     assert not list(tmp_path.rglob("record.json"))
+
+
+def test_a_run_is_filmed_on_a_turntable(nfbench, scene, tmp_path):
+    runs = tmp_path / "runs"
+    quick = ("--preset", "tiny", "--budget", "3steps", "--set", "grid=16", "--device", "cpu", "--runs", runs)
+    code, _, err = nfbench("run", "nerf", scene, *quick)
+    assert code == 0, err
+    (folder,) = (runs / "blender" / "ball" / "nerf" / "ball").iterdir()
+    film = ("turntable", folder, "-o", tmp_path / "turn.gif", "--frames", "2", "--pixels", "24", "--device", "cpu")
+    code, out, err = nfbench(*film, "--task", scene)
+    assert code == 0, err
+    assert "colour, depth, normal, opacity from left to right, 2 frames" in out
+    assert (tmp_path / "turn.gif").read_bytes()[:3] == b"GIF"
+    assert len(list((tmp_path / "turn_frames" / "opacity").iterdir())) == 2
+    code, _, err = nfbench(*film)
+    assert code == 2 and "Name the task" in err
+    code, _, err = nfbench(*film, "--task", scene, "--what", "colours")
+    assert code == 2 and "Did you mean colour?" in err
+
+
+def test_inputs_of_a_task_are_chosen_by_given(nfbench, tmp_path):
+    code, _, err = nfbench("run", "bounding-box", "procedural/knot", "--given", "voxels", "--runs", tmp_path / "runs")
+    assert code == 2 and "procedural/knot cannot give voxels" in err
+    code, _, err = nfbench("run", "bounding-box", "procedural/knot", "--given", "voxel", "--runs", tmp_path / "runs")
+    assert code == 2 and "Did you mean voxels" in err
+
+
+def test_a_wrong_curve_is_told(nfbench, scene, tmp_path):
+    code, _, err = nfbench("run", "nearest-view", scene, "--curve", "10m", "--runs", tmp_path / "runs")
+    assert code == 2 and "--curve '10m'" in err and "10s,60s" in err
