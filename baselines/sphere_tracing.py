@@ -288,7 +288,9 @@ class GuidedTracer:
         first = negative.int().argmax(1).clamp_min(1)
         place = places.gather(1, values.argmin(1, keepdim=True))[:, 0]
         place = torch.where(meets, place, -(origins * directions).sum(-1))
-        found = negative.any(1) if mask is None else negative.any(1) & mask
+        cut = negative[:, 0] & (values[:, 1] < 0)  # the sphere's own surface is within: as in the original, that is met
+        place = torch.where(cut, near, place)
+        found = negative.any(1) & ~cut if mask is None else negative.any(1) & ~cut & mask
         rows = found.nonzero()[:, 0]
         if not len(rows):
             return Traced(place, negative.any(1))

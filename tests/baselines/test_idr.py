@@ -332,7 +332,8 @@ def test_overfits_a_ball(scene, fitted):
 
 
 def test_depth_normals_and_opacity_of_a_ball(scene, fitted):
-    depth, normals, opacity = fitted.maps(scene.hidden.cameras)
+    maps = fitted.maps(scene.hidden.cameras)
+    depth, normals, opacity = maps.depth, maps.normal, maps.opacity
     assert depth.shape == opacity.shape == (3, 24, 24) and normals.shape == (3, 24, 24, 3)
     for i in range(3):
         assert np.array_equal(np.isfinite(depth[i]), opacity[i] == 1) and not normals[i][opacity[i] == 0].any()

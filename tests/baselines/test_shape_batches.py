@@ -192,8 +192,9 @@ def test_batches_go_on_from_a_kept_state(kind):
 
 
 def test_signed_distances_tell_the_inside_too(scene):
-    sdf = Points(scene.given.samples.xyz, value=0.5 - scene.given.samples.value, kind="sdf")
-    given = Given(cloud=scene.given.cloud, samples=sdf)
+    assert scene.given.samples.kind == "sdf"
+    filled = Points(scene.given.samples.xyz, value=np.float32(scene.given.samples.value < 0), kind="occupancy")
+    given = Given(cloud=scene.given.cloud, samples=filled)
     assert np.array_equal(Shape.of(replace(scene, given=given), 0).inside, Shape.of(scene, 0).inside)
 
 
