@@ -581,6 +581,8 @@ class Srn(Method[SrnConfig]):
     def fit(self, scene: Scene, budget: Budget) -> SrnField:
         """The field of one scene: its code is optimised on its views, and the networks stay as they are.
 
+        It takes `fit_steps` steps, or fewer where the budget ends before.
+
         Raises:
             Unsupported: nothing was learned or loaded.
             DataMissing: the scene gives no views.
@@ -598,9 +600,10 @@ class Srn(Method[SrnConfig]):
         if config.fit_start == "nearest":
             code.weight.data.copy_(self._nearest(views.rays(1, _LOOKED_AT)))
         adam = torch.optim.Adam(code.parameters(), fused=True)
+        most = config.fit_steps if budget.steps is None else min(budget.steps, config.fit_steps)
         training = Training(
-            budget,
-            config.fit_steps,
+            dataclasses.replace(budget, steps=most),  # a budget of seconds can shorten the fit, not prolong it
+            most,
             adam,
             {"code": code, "views": views, "noise": noise},
             device=self.device,

@@ -180,7 +180,8 @@ class Run:
         if not training:
             raise Unsupported(
                 f"{self.spec.name} learns a prior; task {self.task.name} has no training scenes.",
-                "Choose a category task, procedural-shapes/points-to-shape for one.",
+                "Choose a category task, procedural-shapes/points-to-shape for one, or a method that learns none: "
+                "deepsdf-single for signed distances, nerf or idr for views.",
             )
         folder = self._folder(entry, PRIOR, seed)
         if (folder / "prior.json").exists():

@@ -46,6 +46,8 @@ def read_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """
     try:
         data = read_whole(path)
+    except FileNotFoundError:
+        raise DataMissing(f"There is no {path}.", _AGAIN) from None
     except OSError as error:
         raise DataMissing(f"{path} cannot be read: {error.strerror}.", _AGAIN) from None
     if data[:19] == b"MATLAB 7.3 MAT-file":

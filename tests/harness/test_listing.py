@@ -177,7 +177,10 @@ def test_methods_and_metrics_as_text():
     assert metrics.startswith("metrics\n  psnr\n      10 log10(1 / mean squared error) of one image.\n      unit: dB\n")
     assert "      better: lower" in metrics and "sampling floor" not in metrics
     told = " ".join(listing.text("methods", as_json=False).split())
-    assert "needs: views gives: render, value presets: paper, tiny paper: Mildenhall et al., NeRF: " in told
+    assert (
+        "needs: views gives: render, value presets: paper, paper-llff, fast, tiny paper: Mildenhall et al., NeRF: "
+        in told
+    )
     tasks = listing.text("tasks", as_json=False).splitlines()
     assert tasks[tasks.index("  procedural/knot") + 2] == "      protocol: procedural@1"
 
