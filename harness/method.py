@@ -120,7 +120,7 @@ class Budget:
     steps: int | None = None
     listener: Callable[[Progress], None] | None = field(default=None, compare=False, repr=False)
     started: float | None = field(default=None, compare=False, repr=False)
-    tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
+    tell: Callable[[str], None] = field(default_factory=lambda: _silent, compare=False, repr=False)
     keep: Path | None = field(default=None, compare=False, repr=False)
     validation: Validation | None = field(default=None, compare=False, repr=False)
 
