@@ -88,6 +88,6 @@ def test_what_is_wrong_is_named(tmp_path):
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(200))
     with pytest.raises(Unsupported, match=r"7\.3"):
         read_mat(path, ["X"])
-    for missing in (tmp_path / "y.mat", tmp_path):
-        with pytest.raises(DataMissing, match="cannot be read"):
-            read_mat(missing, ["X"])
+    for unread, word in ((tmp_path / "y.mat", "There is no .*y.mat"), (tmp_path, "cannot be read")):
+        with pytest.raises(DataMissing, match=word):
+            read_mat(unread, ["X"])
