@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _EPSILON, _MOMENTUM = 1e-5, 0.1  # of batch normalisation, as in PyTorch and in the released models
-_PART = 1 << 17  # numbers of a part, 512 KiB: half of a processor core's second-level cache
+_PART = 1 << 17  # numbers of a part for each thread, 512 KiB: half of a processor core's second-level cache
 
 
 class ConditionalNorm(nn.Module):
@@ -141,7 +141,7 @@ class _Parts:
 
     def __init__(self, like: Tensor) -> None:
         shapes, rows, width = like.shape
-        fits = max(_PART // width, 1) if like.device.type == "cpu" else shapes * rows
+        fits = max(_PART * torch.get_num_threads() // width, 1) if like.device.type == "cpu" else shapes * rows
         self.several = max(fits // rows, 1)
         pieces = -(-rows // min(fits, rows))
         self.rows = -(-rows // pieces)

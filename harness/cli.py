@@ -347,7 +347,7 @@ def prepare(
     meshes: Annotated[Path, typer.Argument(metavar="MESHES", help="A mesh, or a folder with meshes at any depth.")],
     destination: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the dataset.")],
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="onet, deepsdf, imnet, ..., blender, srn, nsvf.")],
-    split: Annotated[str, typer.Option(metavar="NAME", help="The list that shapes go into.")] = "test",
+    split: Annotated[str, typer.Option(metavar="NAME[,NAME]", help="The lists that shapes go into.")] = "test",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all drawings.")] = 0,
     views: Annotated[int, typer.Option(metavar="N", min=1, help="Training views of a rendered set.")] = 100,
     pixels: Annotated[int, typer.Option(metavar="N", min=8, help="Width and height of a rendered view.")] = 400,

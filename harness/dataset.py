@@ -81,6 +81,12 @@ def detect(path: Path, format: str | None = None) -> tuple[FormatSpec, list[Path
             expected += f". As plain truth: nfbench score PREDICTIONS {path} --protocol ID"
         else:
             expected += "; nfbench list formats says how each looks"
+        for spec in specs:
+            if getattr(loader(spec), "training", _none)(path):
+                raise DataMissing(
+                    f"{path} has shapes to learn from in {spec.name} format, and none to be solved.",
+                    "Add a list of test shapes; nfbench prepare --split test adds one.",
+                )
         what = "" if path.is_file() else ", and neither is a folder in it"
         raise DataMissing(f"{path} is of no known format{what}.", f"Known: {expected}.")
     if len(fitting) > 1:

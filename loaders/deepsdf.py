@@ -41,7 +41,7 @@ _AGAIN = "Fetch it again, or run preprocess_data.py of DeepSDF again."
 
 
 def scenes(path: Path) -> list[Path]:
-    """The files of samples to be solved: those that the lists *_test.json name and that are there, or all.
+    """The files of samples to be solved: those that the lists *_test.json name and that are there, all without lists.
 
     Args:
         path: the folder that holds SdfSamples, or one file of samples.
@@ -186,7 +186,8 @@ def _of_split(root: Path, split: str) -> list[Path]:
         return []
     named = _named(root, split)
     if not named:
-        return sorted(file for file in samples.rglob("*.npz") if detect(file)) if split == "test" else []
+        whole = split == "test" and not _named(root, "train")
+        return sorted(file for file in samples.rglob("*.npz") if detect(file)) if whole else []
     found = [file for shape in named if (file := samples / f"{shape}.npz").is_file()]
     for file in found:
         if not within(root, file):

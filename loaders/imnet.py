@@ -46,12 +46,13 @@ _AGAIN = "Fetch it again."
 
 
 def scenes(path: Path) -> list[Path]:
-    """The rows of an HDF5 file, or of those of a folder: the ones called `test` where there are such."""
+    """The rows of an HDF5 file, or of those of a folder: the ones called `test` where any says its split."""
     if path.is_file():
         return [path / shape for shape in _names(path)] if _is_file(path) else []
     files = _files(path)
     tests = [file for file in files if "test" in file.stem]
-    return [file / shape for file in (tests or files) for shape in _names(file)]
+    chosen = files if not any(split in file.stem for file in files for split in ("train", "test")) else tests
+    return [file / shape for file in chosen for shape in _names(file)]
 
 
 def training(path: Path) -> list[Path]:

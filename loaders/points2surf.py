@@ -33,7 +33,7 @@ _ENDING = ".xyz.npy"
 
 
 def scenes(path: Path) -> list[Path]:
-    """The scans to be solved: those of testset.txt, or all without it; the scan itself.
+    """The scans to be solved: those of testset.txt, or all without lists; the scan itself.
 
     Raises:
         DataMissing: the list names a scan that is not there.
@@ -42,6 +42,8 @@ def scenes(path: Path) -> list[Path]:
         return [path] if detect(path) else []
     if (path / "testset.txt").is_file() and (path / _SCAN).is_dir():
         return _listed(path, "test")
+    if (path / "trainset.txt").is_file():
+        return []
     return sorted(scan for scan in (path / _SCAN).glob(f"*{_ENDING}") if detect(scan))
 
 

@@ -8,9 +8,10 @@ the same command goes on where it was broken off.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from nfbench.harness.atomic import replacing
-from nfbench.harness.dataset import loader
+from nfbench.harness.dataset import loader, scene_name
 from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError, Unsupported, did_you_mean
 from nfbench.harness.mesh import sample
 from nfbench.harness.meshfile import FORMATS, read_mesh
@@ -31,6 +32,7 @@ from nfbench.loaders.mesh_samples import Fit, distances, normalised, occupancy, 
 from nfbench.loaders.raycast import Caster, cameras_around, read_painted, views_of
 
 WORK = ".prepare"
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,13 @@ def prepare(
 ) -> dict[str, str]:
     """Make a dataset of every mesh below `source`; name to reason for the meshes that were left out.
 
+    Where the destination holds a dataset of the format without that split, the split is added to it.
+
     Args:
         source: a mesh, or a folder with meshes at any depth.
         destination: the folder of the dataset.
         settings: what is made.
-        split: the list that shapes go into.
+        split: the list that shapes go into, or several with commas between them.
         jobs: processes side by side.
         skip_bad: leave out what cannot be read, instead of stopping.
         progress: told the fraction done and the name.
@@ -114,7 +118,7 @@ def prepare(
     Raises:
         DataMissing: no meshes.
         DataCorrupt: a mesh that cannot be read, unless `skip_bad`.
-        NfbenchError: the destination holds something else.
+        NfbenchError: the destination holds something else, that split, or a shape of one of these names.
         NotFound: no such format.
         Unsupported: a format that is not made of meshes.
     """
@@ -123,9 +127,9 @@ def prepare(
     if settings.to not in RECIPES and not ("views" in writer.given and hasattr(writer, "write")):
         hint = did_you_mean(settings.to, RECIPES, "formats")
         raise Unsupported(f"The format {settings.to} is not made of meshes.", hint)
-    work = destination / WORK
+    work, wanted = destination / WORK, _splits(split)
     if destination.exists() and not work.exists() and any(destination.iterdir()):
-        raise NfbenchError(f"{destination} is there already.", "Name a folder that is not there, or an empty one.")
+        _check_room(writer, destination, settings.to, wanted, files)
     work.mkdir(parents=True, exist_ok=True)
     make = _shape if settings.to in RECIPES else _rendered
     wrong: dict[str, str] = {}
@@ -140,7 +144,7 @@ def prepare(
         scenes = [
             _read_scene(_kept(destination, name, files[name], settings), name) for name in files if name not in wrong
         ]
-        _write(writer, destination, scenes, split)
+        _write(writer, destination, scenes, wanted)
     shutil.rmtree(work)
     return wrong
 
@@ -235,14 +239,44 @@ def _read_scene(kept: Path, name: str) -> Scene:
     )
 
 
-def _write(writer: Any, destination: Path, scenes: list[Scene], split: str) -> None:  # noqa: ANN401  # a module
-    """Write all shapes, into the list of a split where the format has lists."""
-    import inspect
-
-    if "split" in inspect.signature(writer.write).parameters:
-        writer.write(destination, scenes, split)
-    else:
+def _write(writer: Any, destination: Path, scenes: list[Scene], splits: list[str]) -> None:  # noqa: ANN401  # a module
+    """Write all shapes, into the lists of the splits where the format has lists."""
+    if not _has_lists(writer):
         writer.write(destination, scenes)
+        return
+    for split in splits:
+        writer.write(destination, scenes, split)
+
+
+def _has_lists(writer: Any) -> bool:  # noqa: ANN401  # a module
+    return "split" in inspect.signature(writer.write).parameters
+
+
+def _splits(text: str) -> list[str]:
+    """The names in `train,test`."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in SPLITS or names.count(name) > 1:
+            raise NfbenchError(f"{text!r} names no splits.", f"Known: {', '.join(SPLITS)}, with commas between them.")
+    return names
+
+
+def _check_room(writer: Any, destination: Path, to: str, splits: list[str], names: Collection[str]) -> None:  # noqa: ANN401  # a module
+    """Make sure that a folder holds a dataset of the format, and neither these splits nor shapes of these names."""
+    taken = NfbenchError(f"{destination} is there already.", "Name a folder that is not there, or an empty one.")
+    if not (_has_lists(writer) and hasattr(writer, "training")):
+        raise taken
+    there = {"train": writer.training(destination), "test": writer.scenes(destination)}
+    if not any(there.values()):
+        raise taken
+    for split, shapes in there.items():
+        if shapes and split in splits:
+            raise NfbenchError(f"{destination} has a {split} split in {to} format already.", "Name another folder.")
+        if twice := {scene_name(shape, writer) for shape in shapes} & set(names):
+            raise NfbenchError(
+                f"{destination} has a shape {min(twice)} in its {split} split already.",
+                "Give other names to the meshes, or name both splits at once: --split train,test.",
+            )
 
 
 def _rendered(name: str, file: Path, destination: Path, settings: Settings) -> None:

@@ -136,3 +136,40 @@ def test_nearest_points_of_a_prepared_cloud_are_spread(meshes, tmp_path):
     scene = opened(tmp_path / "out", "ball")
     other, _ = nearest(read_mesh(meshes / "ball.ply").vertices / 4 - np.array([1.25, 0, 0.25]), scene.surface.xyz)
     assert other.max() < 0.02
+
+
+def one_mesh(folder, name, extent):
+    folder.mkdir()
+    trimesh.creation.box(extent).export(folder / f"{name}.ply")
+    return folder
+
+
+@pytest.mark.parametrize("to", ["onet", "convonet-rooms", "deepsdf", "ldif", "points2surf", "imnet", "dfaust"])
+def test_a_split_is_added_to_a_dataset(tmp_path, to):
+    seen, unseen = one_mesh(tmp_path / "a", "seen", (1, 2, 3)), one_mesh(tmp_path / "b", "unseen", (2, 1, 1))
+    out = tmp_path / "out"
+    prepare(seen, out, Settings(to), split="train")
+    with pytest.raises(DataMissing, match=f"to learn from in {to} format, and none to be solved"):
+        task_from_path(out)
+    prepare(unseen, out, Settings(to), split="test")
+    task = task_from_path(out)
+    assert len(task.train) == len(task.test) == 1
+    assert [ref.name.rsplit("-")[-1] for ref in (*task.train, *task.test)] == ["seen", "unseen"]
+    given = task.train[0].open().given
+    assert given.samples is not None or given.cloud is not None
+    other = one_mesh(tmp_path / "c", "other", (1, 1, 1))
+    for split in ("train", "test"):
+        with pytest.raises(NfbenchError, match=f"has a {split} split in {to} format already"):
+            prepare(other, out, Settings(to), split=split)
+
+
+def test_meshes_go_into_several_lists(meshes, tmp_path):
+    prepare(meshes, tmp_path / "out", Settings("onet"), split="train,test")
+    task = task_from_path(tmp_path / "out")
+    assert [ref.name for ref in task.train] == [ref.name for ref in task.test] == ["ball", "sub-brick"]
+    prepare(meshes, tmp_path / "once", Settings("onet"), split="train")
+    with pytest.raises(NfbenchError, match="has a shape ball in its train split already"):
+        prepare(meshes, tmp_path / "once", Settings("onet"), split="test")
+    for wrong in ("trian", "train,train", ""):
+        with pytest.raises(NfbenchError, match="names no splits"):
+            prepare(meshes, tmp_path / "none", Settings("onet"), split=wrong)
