@@ -243,11 +243,9 @@ def _views(folder: Path) -> tuple[Views, NDArray[np.float64]]:
     c2w[:, :3, :3] *= scale
     K = np.stack([_intrinsics(path, arrays, n, size) for n, size in zip(numbers, sizes, strict=True)])
     distance = np.linalg.norm(c2w[:, :3, 3], axis=1)
-    near_far = np.stack([np.maximum(distance - _RADIUS, 0.01 * distance), distance + _RADIUS], axis=1).astype(
-        np.float32
-    )
+    near_far = np.stack([np.maximum(distance - _RADIUS, 0.01 * distance), distance + _RADIUS], axis=1)
     with naming(path, tuple(images)), np.errstate(over="ignore"):  # what is infinite then is found to be so
-        cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), sizes, near_far)
+        cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), sizes, near_far.astype(np.float32))
     masks = _masks(folder, images, sizes)
     load_mask = None if masks is None else lambda i: read_mask(masks[i])
     depths = _depths(folder, sizes)

@@ -121,6 +121,7 @@ def test_bad_files_are_named(tmp_path):
     refused(tmp_path / "8", "an index of 300", points_64=POINTS[64].astype(np.int64) * 0 + 300)
     refused(tmp_path / "9", "no array of numbers 'points_64'", points_64=np.array([b"x", b"y"]))
     refused(tmp_path / "10", "row 0", points_64=np.full((2, 50, 3), np.nan, np.float32))
+    refused(tmp_path / "11", r"voxels of shape \(0, 0, 0, 1\) up to 0", voxels=VOXELS[:, :0, :0, :0])
     refused(tmp_path / "11", "an index of", points_64=POINTS[64].astype(np.int64) * 0 - 1)
     refused(tmp_path / "12", "points_64 has shape", points_64=POINTS[64][:0].reshape(0, 50, 3))
 

@@ -274,6 +274,7 @@ def test_the_view_list_of_pixelnerf(folder):
         ("04379243 abc -1", "line 1"),
         ("04379243 abc", "line 1"),
         ("\nx y 1 2", "line 2"),
+        (f"04379243 abc {'1' * 5000}", "line 1 is not synset, id and view"),  # more digits than Python converts
     ):
         (root / "src_dvr.txt").write_text(text)
         refused(folder, "src_dvr.txt", word)
@@ -338,6 +339,13 @@ def test_detection(folder):
     assert not nmr.detect(folder)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [1e200, np.inf, np.nan])
+def test_detection_of_numbers_that_no_rotation_has(folder, number):
+    save(folder, arrays() | {"world_mat_0": np.full((4, 4), number)})
+    assert not nmr.detect(folder)
+
+
 def test_detection_leaves_idr_alone(folder):
     """IDR, NeuS and DVR's DTU have the same names, but world_mat is a projection there."""
     projection = np.diag([800.0, 800, 1, 1]) @ world_mat(0)
@@ -399,6 +407,15 @@ def test_bad_arrays(folder, key, value, words):
     with pytest.raises(DataCorrupt) as caught:
         nmr.read(folder)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("key", ["world_mat_1", "camera_mat_1"])
+def test_numbers_beyond_float32_are_refused_by_the_name_of_the_view(folder, key):
+    beyond = arrays()[key].copy()
+    beyond[0, 3 if key == "world_mat_1" else 2] = 1e39
+    save(folder, arrays() | {key: beyond})
+    refused(folder, "cameras.npz (0001)")
 
 
 @pytest.mark.parametrize("scale", [np.diag([1.0, 2, 1, 1]), -np.eye(4), np.zeros((4, 4)), np.diag([1.0, 1, 1, 2])])
