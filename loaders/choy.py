@@ -21,7 +21,7 @@ from nfbench.harness.imagefile import image_size, read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Views
 from nfbench.loaders.arrayfile import Array, read_arrays, shaped, write_npz
-from nfbench.loaders.namedimages import images_in
+from nfbench.loaders.imagefolder import images_in
 from nfbench.loaders.photographs import naming
 
 SIDE = 137  # pixels, of all renderings

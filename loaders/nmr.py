@@ -34,8 +34,8 @@ from nfbench.loaders.arrayfile import Array, names_in, read_arrays, shaped, writ
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered, world_arrays
 from nfbench.loaders.cloud import noisy
 from nfbench.loaders.exr import exr_size, read_exr
+from nfbench.loaders.imagefolder import beside, images_in
 from nfbench.loaders.listfile import line_list
-from nfbench.loaders.namedimages import beside, images_in
 from nfbench.loaders.onet import CLOUD, NOISE
 from nfbench.loaders.photographs import naming
 from nfbench.loaders.pngkinds import colour_size, mask_size, read_colour, read_mask, write_grey

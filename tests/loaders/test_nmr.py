@@ -434,7 +434,7 @@ def test_images_and_masks_that_do_not_fit(folder):
     refused(folder, "0002.png", "another kind")
     shutil.rmtree(folder / "mask")
     shutil.copy(folder / "image" / "0001.png", folder / "image" / "0001.jpg")
-    refused(folder, "two files are called '0001'")
+    refused(folder, "image holds 0001.jpg and 0001.png")
     (folder / "image" / "0001.jpg").unlink()
     Image.new("L", (SIDE, SIDE)).save(folder / "image" / "0001.png")
     refused(folder, "0001.png", "grey")
