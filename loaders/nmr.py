@@ -288,8 +288,9 @@ def _frame(path: Path, arrays: Mapping[str, Array], numbers: tuple[int, ...]) ->
     for number, other in zip(numbers, frames, strict=True):
         if np.abs(other - frame).max() > 1e-6 * np.abs(frame).max():
             raise DataCorrupt(f"{path}: scale_mat_{number} differs from the first.", "All views have one object.")
-    scale = np.cbrt(np.linalg.det(frame[:3, :3]))
-    similar = scale > 0 and np.abs(frame[:3, :3] @ frame[:3, :3].T / scale**2 - np.eye(3)).max() < _RIGID
+    with np.errstate(all="ignore"):  # of numbers that no similarity has
+        scale = np.cbrt(np.linalg.det(frame[:3, :3]))
+        similar = scale > 0 and np.abs(frame[:3, :3] @ frame[:3, :3].T / scale**2 - np.eye(3)).max() < _RIGID
     if not similar or np.abs(frame[3] - (0, 0, 0, 1)).max() > 1e-6:
         raise DataCorrupt(f"{path}: scale_mat_{numbers[0]} is no similarity: {frame.tolist()}.", "Fetch it again.")
     return frame

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -137,9 +137,9 @@ def prepare(
             wrong[name] = problem
         progress(done / len(files), name)
     if make is _shape and len(wrong) < len(files):
-        scenes = [
+        scenes = (  # one at a time: thousands of shapes do not fit into memory
             _read_scene(_kept(destination, name, files[name], settings), name) for name in files if name not in wrong
-        ]
+        )
         _write(writer, destination, scenes, split)
     shutil.rmtree(work)
     return wrong
@@ -235,7 +235,7 @@ def _read_scene(kept: Path, name: str) -> Scene:
     )
 
 
-def _write(writer: Any, destination: Path, scenes: list[Scene], split: str) -> None:  # noqa: ANN401  # a module
+def _write(writer: Any, destination: Path, scenes: Iterable[Scene], split: str) -> None:  # noqa: ANN401  # a module
     """Write all shapes, into the list of a split where the format has lists."""
     import inspect
 

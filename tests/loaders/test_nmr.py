@@ -418,7 +418,17 @@ def test_numbers_beyond_float32_are_refused_by_the_name_of_the_view(folder, key)
     refused(folder, "cameras.npz (0001)")
 
 
-@pytest.mark.parametrize("scale", [np.diag([1.0, 2, 1, 1]), -np.eye(4), np.zeros((4, 4)), np.diag([1.0, 1, 1, 2])])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "scale",
+    [
+        np.diag([1.0, 2, 1, 1]),
+        -np.eye(4),
+        np.zeros((4, 4)),
+        np.diag([1.0, 1, 1, 2]),
+        np.diag([1e200, 1e200, 1e200, 1]),
+    ],
+)
 def test_scale_mats_that_are_no_similarity(folder, scale):
     save(folder, arrays() | {f"scale_mat_{i}": scale for i in range(5)})
     refused(folder, "scale_mat_0 is no similarity")

@@ -157,6 +157,7 @@ def test_alignments(tmp_path):
         read_alignment(path)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("matrix", "word"),
     [
@@ -165,6 +166,7 @@ def test_alignments(tmp_path):
         (TURN * [1, 1, -1, 1], "no rotation"),
         (TURN * [1, 1, 1.01, 1], "no rotation"),
         (TURN * 0, "no rotation"),
+        (TURN * 1e200, "no rotation"),
         (TURN + np.eye(4)[3] * 1.0, "no rotation"),
         (TURN.T, "no rotation"),
     ],
