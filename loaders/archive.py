@@ -172,7 +172,10 @@ class _Writer:
             if target not in self.done.files:
                 raise self._unsupported(path, f"is a link to {_shown(target)}, which is no file of the archive")
             self._claim(self.done.files[target], path)
-            shutil.copyfile(self.folder / target, self.folder / path)
+            try:
+                shutil.copyfile(self.folder / target, self.folder / path)
+            except OSError as error:
+                raise self._disk(path, error) from error
             self.done.files[path] = self.done.files[target]
 
     def _file(self, path: str, entry: Entry) -> None:

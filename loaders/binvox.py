@@ -13,7 +13,7 @@ A file is one scene, in the coordinates that its header gives; the surface is wh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from nfbench.harness.inside import inside
 from nfbench.harness.scene import Given, Mesh, Points, Scene, Views, Voxels
 from nfbench.loaders.arrayfile import write_bytes
 from nfbench.loaders.cloud import similarity
+from nfbench.loaders.listfile import check_name
 
 given = ("samples",)
 inputs = ("samples", "voxels")
@@ -133,7 +134,7 @@ def splits(file: Path) -> dict[str, Views]:
     return {}
 
 
-def write(folder: Path, scenes: Sequence[Scene], edge: int = EDGE) -> None:
+def write(folder: Path, scenes: Iterable[Scene], edge: int = EDGE) -> None:
     """Write each scene as a file; a scene that gives the centres of a whole cube of voxels is read back exactly.
 
     Of others, whatever is finer than a voxel is lost: `edge` voxels along an edge of the box say by the winding number
@@ -143,6 +144,7 @@ def write(folder: Path, scenes: Sequence[Scene], edge: int = EDGE) -> None:
         Unsupported: a scene that has neither whole voxels nor a true mesh.
     """
     for scene in scenes:
+        check_name(scene.name, folder)
         write_binvox(folder / f"{scene.name}.binvox", voxels_of(scene, edge))
 
 

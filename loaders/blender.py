@@ -27,6 +27,7 @@ from nfbench.harness.png import check_header, read_png, write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
 from nfbench.harness.wholefile import read_whole
+from nfbench.loaders.listfile import within
 from nfbench.loaders.viewsets import refuse_lenses
 
 given = ("views",)
@@ -259,7 +260,6 @@ def _files(
     folder: Path, frames: Sequence[Mapping[str, Any]], labels: Sequence[str]
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """The image of each frame, made sure to lie in `folder`, and its name."""
-    root = folder.resolve()
     inside: dict[PurePosixPath, bool] = {}  # to resolve every path would cost more than to read the headers
     taken: dict[str, str] = {}
     files = []
@@ -271,22 +271,14 @@ def _files(
             raise DataCorrupt(f"{label}: this names no image.", "Name its image, ./train/r_0 for one.")
         file = folder / parent / (file_name if name != file_name else f"{name}.png")
         if parent not in inside:
-            inside[parent] = not relative.is_absolute() and _within(root, folder / parent)
-        if not inside[parent] or (file.is_symlink() and not _within(root, file)):
+            inside[parent] = not relative.is_absolute() and within(folder, folder / parent)
+        if not inside[parent] or (file.is_symlink() and not within(folder, file)):
             raise DataCorrupt(f"{label}: the image is outside of {folder}.", "Move it into the folder of the scene.")
         if name in taken:
             raise DataCorrupt(f"{label}: another image is named {name!r}: {taken[name]}.", "Rename one of the two.")
         taken[name] = label
         files.append(file)
     return tuple(files), tuple(taken)
-
-
-def _within(root: Path, path: Path) -> bool:
-    """Whether `path` is below `root` after all links."""
-    try:
-        return path.resolve().is_relative_to(root)
-    except (OSError, RuntimeError):  # links in a circle
-        return False
 
 
 def _transforms(folder: Path, split: str, views: Views) -> dict[str, Any]:

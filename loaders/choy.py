@@ -21,12 +21,13 @@ from nfbench.harness.imagefile import image_size, read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Views
 from nfbench.loaders.arrayfile import Array, read_arrays, shaped, write_npz
-from nfbench.loaders.namedimages import images_in
+from nfbench.loaders.imagefolder import images_in
 from nfbench.loaders.photographs import naming
 
 SIDE = 137  # pixels, of all renderings
 
 _AGREE = 1e-3  # by how much world_mat_inv, rounded to float32, may differ from the inverse of world_mat
+_DIGITS = 9  # of a view's number
 
 
 def read_choy(folder: Path, scale: float = 1.0, loc: ArrayLike = (0.0, 0.0, 0.0)) -> Views:
@@ -94,7 +95,7 @@ def numbered(path: Path, arrays: Mapping[str, Array], names: tuple[str, ...]) ->
         DataMissing: an image without a camera, or a camera without an image.
         DataCorrupt: two images of one number.
     """
-    plain = all(name.isascii() and name.isdigit() and len(name) < 10 for name in names)
+    plain = all(name.isascii() and name.isdigit() and len(name) <= _DIGITS for name in names)
     numbers = tuple(int(name) for name in names) if plain else tuple(range(len(names)))
     if len(set(numbers)) != len(numbers):
         raise DataCorrupt(f"{path.parent}: two images have the same number.", "Remove one of them.")
@@ -103,8 +104,9 @@ def numbered(path: Path, arrays: Mapping[str, Array], names: tuple[str, ...]) ->
             raise DataMissing(f"{path}: world_mat_{number} is missing, the camera of image {name}.", "Fetch it again.")
     for key in arrays:
         kind, _, number_text = key.rpartition("_")
-        if kind == "world_mat" and number_text.isdecimal() and int(number_text) not in numbers:
-            raise DataMissing(f"{path}: {key} belongs to no image; one is missing.", "Download the scene again.")
+        known = len(number_text) <= _DIGITS and number_text.isdecimal() and int(number_text) in numbers
+        if kind == "world_mat" and number_text.isdecimal() and not known:
+            raise DataMissing(f"{path}: {key[:80]} belongs to no image; one is missing.", "Download the scene again.")
     return numbers
 
 
@@ -117,7 +119,7 @@ def file_numbers(folder: Path, names: tuple[str, ...]) -> tuple[int, ...]:
     for name in names:
         if name in ("", ".", "..") or set(name) & {"/", "\\", "\0"} or name.startswith("."):
             raise ContractBroken(f"{folder}: {name!r} cannot be the name of an image.", "Use the name of a file only.")
-    if all(name.isascii() and name.isdigit() and len(name) < 10 for name in names):
+    if all(name.isascii() and name.isdigit() and len(name) <= _DIGITS for name in names):
         if len({int(name) for name in names}) != len(names):
             raise ContractBroken(f"{folder}: two views have the same number.", "Rename one of them.")
         return tuple(int(name) for name in names)

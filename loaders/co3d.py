@@ -32,8 +32,8 @@ from nfbench.harness.errors import (
 from nfbench.harness.imagefile import image_size, read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Float, Given, Scene, Views
+from nfbench.loaders.imagefolder import NamedFiles
 from nfbench.loaders.jgzfile import read_json, records, write_json
-from nfbench.loaders.namedimages import NamedFiles
 from nfbench.loaders.pngkinds import depth_size, mask_size, read_depth, read_mask, write_grey
 from nfbench.loaders.viewpoint import numbers, ray_lengths, read_viewpoint, viewpoint_of
 from nfbench.loaders.viewsets import one_of_each

@@ -25,6 +25,7 @@ from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Points, Scene, Views
 from nfbench.loaders import llff, photographs
+from nfbench.loaders.arrayfile import write_bytes
 from nfbench.loaders.colmap_model import MODELS, Camera, Placed, model_folder, read_cameras, read_images, read_points
 from nfbench.loaders.listfile import read_text
 
@@ -112,13 +113,13 @@ def write(folder: Path, splits: Mapping[str, Views], cloud: Points | None = None
         parts.append(struct.pack(f"<{len(camera.values)}d", *camera.values))
     xyz = np.empty((0, 3)) if cloud is None else cloud.xyz.astype(np.float64)
     points = [struct.pack("<Q3d3BdQ", i, *row, 128, 128, 128, 0.0, 0) for i, row in enumerate(xyz.tolist(), 1)]
-    (model / "points3D.bin").write_bytes(struct.pack("<Q", len(points)) + b"".join(points))
-    (model / "cameras.bin").write_bytes(b"".join(parts))
+    write_bytes(model / "points3D.bin", struct.pack("<Q", len(points)) + b"".join(points))
+    write_bytes(model / "cameras.bin", b"".join(parts))
     parts = [struct.pack("<Q", len(order))]
     for i, (name, _, _) in enumerate(order):
         pose = struct.pack("<I7dI", i + 1, *q[i], *t[i], numbers[cameras[i]])
         parts.append(pose + f"{name}.png".encode() + b"\0" + struct.pack("<Q", 0))
-    (model / "images.bin").write_bytes(b"".join(parts))
+    write_bytes(model / "images.bin", b"".join(parts))
 
 
 def box_around(points: NDArray[np.floating], centres: NDArray[np.floating]) -> NDArray[np.float32]:

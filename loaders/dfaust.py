@@ -180,6 +180,9 @@ def _lists(path: Path) -> list[Path]:
 
 
 def _named(path: Path, split: str) -> list[Path]:
-    files = [file for file in _lists(path) if split in file.stem]
-    names = dict.fromkeys(scan for file in files for scan in read_split(file))
-    return [place(path, f"{scan}.npy", files[0]) for scan in names]
+    named: dict[str, Path] = {}  # and the first list that does
+    for file in _lists(path):
+        if split in file.stem:
+            for scan in read_split(file):
+                named.setdefault(scan, file)
+    return [place(path, f"{scan}.npy", file) for scan, file in named.items()]

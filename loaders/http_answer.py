@@ -11,6 +11,7 @@ from email.message import Message
 from typing import IO
 from urllib.parse import urlsplit
 
+_DIGITS = 18  # of a length: beyond any file, and Python converts no more than some thousand
 _LATER = (408, 425, 429, 500, 502, 503, 504)  # answers that may be another one soon
 
 
@@ -72,12 +73,12 @@ def strong_version(headers: Message) -> str:
 
 def length(text: str | None) -> int | None:
     """The number of bytes that a header tells; None where it tells none."""
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def content_range(text: str) -> tuple[int, int | None]:
     """The first byte and the length of the whole file in a Content-Range; -1 where it is none."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
+    found = re.fullmatch(rf"bytes (\d{{1,{_DIGITS}}})-\d+/(\d+|\*)", text.strip())
     return (-1, None) if found is None else (int(found[1]), length(found[2]))
 
 

@@ -34,8 +34,8 @@ from nfbench.loaders.imagefolder import (
     check_names,
     check_one_size,
     has_masks,
-    image_files,
     image_sizes,
+    images_in,
     mask_size,
     only_split,
     read_mask,
@@ -87,7 +87,7 @@ def read(folder: Path, cameras: str | None = None) -> Scene:
             neither is named.
     """
     path = _camera_file(folder, cameras)
-    files = image_files(folder, "image")
+    files = tuple(images_in(folder / "image", folder).values())
     world, frame = _projections(path, len(files))
     size = image_sizes(files)
     check_one_size(files, size)
@@ -237,7 +237,7 @@ def _masks(folder: Path, files: tuple[Path, ...], size: NDArray[np.int32]) -> tu
     """The mask of each image by their order, whose numbers must agree where both names are numbers; or none."""
     if not (folder / "mask").is_dir():
         return ()
-    masks = image_files(folder, "mask")
+    masks = tuple(images_in(folder / "mask", folder).values())
     if len(masks) != len(files):
         raise DataMissing(
             f"{folder} has {len(files)} images and {len(masks)} masks.", "Each image needs its mask, or none has one."

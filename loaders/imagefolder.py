@@ -1,10 +1,12 @@
-"""Folders of images and masks as multi-view datasets keep them: listed in order, and looked at by their headers."""
+"""The images of a scene, those in one of its folders or those that its annotations name, looked at by their headers."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,50 +15,102 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.imagefile import ENDINGS, image_size
 from nfbench.harness.png import MAX_PIXELS, read_header
 from nfbench.harness.scene import Views
+from nfbench.loaders.listfile import within
 
 _THRESHOLD = 127.5  # lioryariv/idr code/utils/rend_util.py load_mask: grey above it, of 0 to 255, is foreground
 _OFF_CENTRE = 0.2  # of the size of the image; cameras for twice its size are 0.5 off, for half of it 0.25
 _LEAST_FOCAL = 1e-3  # of the size of the image: all but half a turn in view
 _AGAIN = "Download or copy the file again."
+_WHOLE = "Download or copy the scene again."
 
 
-def image_files(folder: Path, inside: str, skip: str = "") -> tuple[Path, ...]:
-    """The images in the folder `inside` of a dataset, sorted by file name as all readers of these formats sort them.
+def images_in(
+    folder: Path, root: Path, endings: tuple[str, ...] = ENDINGS, skip: tuple[str, ...] = ()
+) -> dict[str, Path]:
+    """The images in `folder` by name, without the ending, sorted by name; other files and hidden ones are left out.
 
     Args:
-        folder: the dataset, which no image may lie outside of.
-        inside: the folder's name in it.
-        skip: the end of the names, without ending, of images to leave out; none are left out without it.
+        folder: holds the images.
+        root: the scene's folder, out of which no link may lead.
+        endings: of files that count, in lower case.
+        skip: ends of names, without ending, of images to leave out.
 
     Raises:
         DataMissing: no such folder, or no image in it.
-        DataCorrupt: a link that leads out of the dataset, or two images whose names differ in their endings only.
+        DataCorrupt: two images of one name, or a link out of `root`.
     """
-    place, root = folder / inside, folder.resolve()
-    if not place.is_dir():
-        raise DataMissing(f"There is no folder {place}.", "Copy the whole dataset again.")
-    files = sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS and p.name[0] != ".")
-    files = [file for file in files if not (skip and file.stem.endswith(skip))]
-    if not files:
-        raise DataMissing(f"{place} holds no images.", "Copy the whole dataset again.")
-    kept = within(root, place)
-    for file in files:
-        if not kept or (file.is_symlink() and not within(root, file)):
-            raise DataCorrupt(f"{file} is outside of {folder}.", "Copy the image into the folder of the scene.")
-    stems: dict[str, Path] = {}
-    for file in files:
-        if file.stem in stems:
-            raise DataCorrupt(f"{place} holds {stems[file.stem].name} and {file.name}.", "Take one of the two away.")
-        stems[file.stem] = file
-    return tuple(files)
-
-
-def within(root: Path, path: Path) -> bool:
-    """Whether `path` is below the resolved folder `root` after all links."""
     try:
-        return path.resolve().is_relative_to(root)
-    except (OSError, RuntimeError):  # links in a circle
-        return False
+        with os.scandir(folder) as entries:  # tells links from files without another look at each
+            there = sorted((entry.name, entry.is_symlink()) for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataMissing(f"There is no folder {folder}.", _WHOLE) from None
+    except OSError as error:
+        raise DataCorrupt(f"{folder} cannot be read: {error.strerror}.", "Check its permissions.") from None
+    files = [(folder / name, linked) for name, linked in there if name.lower().endswith(endings) and name[0] != "."]
+    files = [(file, linked) for file, linked in files if not file.stem.endswith(skip)]
+    if not files:
+        what = "images" if endings == ENDINGS else " or ".join(endings)
+        raise DataMissing(f"{folder} holds no {what}.", _WHOLE)
+    inside = within(root, folder)
+    found: dict[str, Path] = {}
+    for file, linked in files:
+        if not inside or (linked and not within(root, file)):
+            raise DataCorrupt(f"{file} lies outside of {root}.", "Copy what the link leads to into the scene.")
+        if file.stem in found:
+            raise DataCorrupt(f"{folder} holds {found[file.stem].name} and {file.name}.", "Take one of the two away.")
+        found[file.stem] = file
+    return found
+
+
+def beside(
+    images: Mapping[str, Path],
+    sizes: Iterable[Sequence[int]],
+    found: Mapping[str, Path],
+    size_of: Callable[[Path], tuple[int, int]],
+) -> list[Path]:
+    """The masks or depth maps among `found` that go with `images`, by name and in their order.
+
+    Args:
+        images: by name.
+        sizes: width and height of each of them.
+        found: masks or depth maps by name, at least one.
+        size_of: tells width and height of one of those.
+
+    Raises:
+        DataMissing: an image has none.
+        DataCorrupt: one is of another size than its image.
+    """
+    for name, size in zip(images, sizes, strict=True):
+        if name not in found:
+            raise DataMissing(f"{next(iter(found.values())).parent} has nothing for image {name}.", _WHOLE)
+        if size_of(found[name]) != tuple(size):
+            raise DataCorrupt(f"{found[name]} is not of the size of its image, {size[0]}x{size[1]}.", _WHOLE)
+    return [found[name] for name in images]
+
+
+class NamedFiles:
+    """The files that the annotations of a folder name, made sure to lie in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.inside: dict[Path, bool] = {}
+
+    def of(self, label: str, frame: Mapping[str, Any], what: str, key: str) -> Path:
+        """The file that `frame[what][key]` names, relative to the folder two above.
+
+        Raises:
+            DataCorrupt: it names none, or one outside of the folder.
+        """
+        part = frame.get(what)
+        text = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(text, str) or "\0" in text or not text.isprintable() or not PurePosixPath(text).name:
+            raise DataCorrupt(f"{label}: {what} has no usable {key}: {text!r}.", "Download the annotations again.")
+        file = self.folder.parent.parent / PurePosixPath(text)
+        if file.parent not in self.inside:
+            self.inside[file.parent] = within(self.folder, file.parent)
+        if not self.inside[file.parent] or (file.is_symlink() and not within(self.folder, file)):
+            raise DataCorrupt(f"{label}: {what} {text} lies outside of {self.folder}.", "Was a folder renamed?")
+        return file
 
 
 def image_sizes(files: Iterable[Path]) -> NDArray[np.int32]:

@@ -16,7 +16,7 @@ voxels are given as samples, as the auto-encoder gets them; their surface and th
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nfbench.harness.atomic import replacing
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Points, Scene, Views
@@ -84,7 +85,7 @@ def read(row: Path, giving: str = "samples") -> Scene:
         voxels = _row(file, index, "voxels", where)
         points = _points(file, index, where)
     edge = voxels.shape[0]
-    if voxels.shape not in ((edge, edge, edge), (edge, edge, edge, 1)) or not voxels.size or (voxels > 1).any():
+    if voxels.shape not in ((edge, edge, edge), (edge, edge, edge, 1)) or not voxels.size or not _is_binary(voxels):
         raise DataCorrupt(
             f"{where}: voxels of shape {voxels.shape} up to {voxels.max(initial=0)}, not a cube of 0 and 1.", _AGAIN
         )
@@ -116,7 +117,7 @@ def splits(row: Path) -> dict[str, Views]:
     return {}
 
 
-def write(folder: Path, scenes: Sequence[Scene], split: str = "test", *, edge: int = EDGE) -> None:
+def write(folder: Path, scenes: Iterable[Scene], split: str = "test", *, edge: int = EDGE) -> None:
     """Write all shapes of a split to `nfbench_<split>.hdf5` and its list.
 
     Scenes with whole voxels as samples, such as this format gives, are read back exactly, their points in float32;
@@ -129,6 +130,7 @@ def write(folder: Path, scenes: Sequence[Scene], split: str = "test", *, edge: i
     """
     import h5py
 
+    scenes = list(scenes)  # a file holds them in arrays of them all
     if not scenes:
         raise ContractBroken(f"{folder}: no scenes to write.", "Give one at least.")
     grids = [voxels_of(scene, edge) for scene in scenes]
@@ -143,13 +145,12 @@ def write(folder: Path, scenes: Sequence[Scene], split: str = "test", *, edge: i
         check_name(scene.name, folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"nfbench_{split}.hdf5"
-    part = file.with_name(f".{file.name}.part")
-    with h5py.File(part, "w") as out:
-        filled = np.stack([grid.filled for grid in grids])[..., None].astype(np.uint8)
-        for key, array in (("voxels", filled), ("points_64", np.stack(places)), ("values_64", np.stack(values))):
-            out.create_dataset(key, data=array, compression="gzip")
-    write_text(file.with_suffix(".txt"), "\n".join(scene.name.replace("-", "/", 1) for scene in scenes) + "\n")
-    part.replace(file)
+    with replacing(file) as part:
+        with h5py.File(part, "w") as out:
+            filled = np.stack([grid.filled for grid in grids])[..., None].astype(np.uint8)
+            for key, array in (("voxels", filled), ("points_64", np.stack(places)), ("values_64", np.stack(values))):
+                out.create_dataset(key, data=array, compression="gzip")
+        write_text(file.with_suffix(".txt"), "\n".join(scene.name.replace("-", "/", 1) for scene in scenes) + "\n")
 
 
 def _to_cube(xyz: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
@@ -239,6 +240,10 @@ def _row(file: h5py.File, index: int, key: str, where: str) -> NDArray[Any]:
     return read
 
 
+def _is_binary(values: NDArray[Any]) -> bool:
+    return bool(((values == 0) | (values == 1)).all())
+
+
 def _points(file: h5py.File, index: int, where: str) -> Points:
     """The points of the finest resolution that the file has."""
     for resolution in RESOLUTIONS:
@@ -252,7 +257,7 @@ def _at(file: h5py.File, index: int, resolution: int, where: str) -> Points:
     values = _row(file, index, f"values_{resolution}", where)
     if points.ndim != 2 or points.shape[1] != 3 or values.reshape(-1).shape != points.shape[:1]:
         raise DataCorrupt(f"{where}: points of shape {points.shape}, values of {values.shape}.", _AGAIN)
-    if not ((values == 0) | (values == 1)).all():
+    if not _is_binary(values):
         raise DataCorrupt(f"{where}: values_{resolution} other than 0 and 1.", _AGAIN)
     if points.dtype.kind != "f":
         lattice = resolution if len(points) and points.max() < resolution else LATTICE

@@ -80,7 +80,7 @@ def within(root: Path, path: Path) -> bool:
     """Whether a path is below `root` after all links are followed."""
     try:
         return path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # links in a circle
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a name with a zero byte
         return False
 
 

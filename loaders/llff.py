@@ -27,6 +27,7 @@ from nfbench.harness.convention import from_llff, to_llff
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.harness.scene import Given, Scene, Views
 from nfbench.loaders import photographs
+from nfbench.loaders.arrayfile import write_npy
 
 given = ("views",)
 
@@ -117,7 +118,7 @@ def write(folder: Path, splits: Mapping[str, Views]) -> None:
         )
     rows = [_row(folder, name, splits[split].cameras[index]) for name, split, index in order]
     photographs.write_pictures(folder, order, splits)
-    np.save(folder / _FILE, np.stack(rows))
+    write_npy(folder / _FILE, np.stack(rows))
 
 
 def _rows(folder: Path) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from nfbench.harness.imagefile import read_image
 from nfbench.harness.png import write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
-from nfbench.loaders.imagefolder import check_intrinsics, image_files, image_sizes, only_split, refuse_scene
+from nfbench.loaders.imagefolder import check_intrinsics, image_sizes, images_in, only_split, refuse_scene
 from nfbench.loaders.numbers import check_last_row, numbers, read_words, text_of, whole
 from nfbench.loaders.pfm import pfm_size, read_pfm, write_pfm
 from nfbench.loaders.viewsets import refuse_lenses
@@ -67,7 +67,7 @@ def read(folder: Path) -> Scene:
         DataMissing: an image, camera or depth map is not there, or pair.txt names a view that is not.
         DataCorrupt: a file that is not what it should be, or cameras of images of another size.
     """
-    files = image_files(folder, _images(folder), skip="_masked")
+    files = tuple(images_in(folder / _images(folder), folder, skip=("_masked",)).values())
     names = tuple(file.stem for file in files)
     sources = [folder / "cams" / f"{name}_cam.txt" for name in names]
     found = [_read_camera(path) for path in sources]

@@ -35,8 +35,10 @@ from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Mesh, Points, Scene, Views
 from nfbench.harness.wholefile import read_whole
 from nfbench.loaders import photographs
+from nfbench.loaders.arrayfile import write_npy
 from nfbench.loaders.colmap import box_around
 from nfbench.loaders.nerfstudio_frame import LENS, RATIONAL, intrinsics, lens, matrix, near_far, number, own
+from nfbench.loaders.pngkinds import write_grey
 
 given = ("views",)
 
@@ -347,16 +349,7 @@ def _write_files(folder: Path, split: str, views: Views, masks: bool, depths: bo
     for i, name in enumerate(views.names):
         write_png(folder / "images" / split / f"{name}.png", views.image(i))
         if masks:
-            _write_grey(folder / "masks" / split / f"{name}.png", views.mask(i).astype(np.uint8) * 255)
+            write_grey(folder / "masks" / split / f"{name}.png", views.mask(i).astype(np.uint8) * 255)
         if depths:
-            file = folder / "depths" / split / f"{name}.npy"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, views.depth(i).astype(np.float64) * _cosine(views.cameras, i))
-
-
-def _write_grey(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """A PNG of one channel, as nerfstudio wants its masks."""
-    from PIL import Image as Pillow
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(pixels).save(path, "PNG")
+            along_axis = views.depth(i).astype(np.float64) * _cosine(views.cameras, i)
+            write_npy(folder / "depths" / split / f"{name}.npy", along_axis)

@@ -34,8 +34,8 @@ from nfbench.loaders.arrayfile import Array, names_in, read_arrays, shaped, writ
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered, world_arrays
 from nfbench.loaders.cloud import noisy
 from nfbench.loaders.exr import exr_size, read_exr
+from nfbench.loaders.imagefolder import beside, images_in
 from nfbench.loaders.listfile import line_list
-from nfbench.loaders.namedimages import beside, images_in
 from nfbench.loaders.onet import CLOUD, NOISE
 from nfbench.loaders.photographs import naming
 from nfbench.loaders.pngkinds import colour_size, mask_size, read_colour, read_mask, write_grey
@@ -243,11 +243,9 @@ def _views(folder: Path) -> tuple[Views, NDArray[np.float64]]:
     c2w[:, :3, :3] *= scale
     K = np.stack([_intrinsics(path, arrays, n, size) for n, size in zip(numbers, sizes, strict=True)])
     distance = np.linalg.norm(c2w[:, :3, 3], axis=1)
-    near_far = np.stack([np.maximum(distance - _RADIUS, 0.01 * distance), distance + _RADIUS], axis=1).astype(
-        np.float32
-    )
+    near_far = np.stack([np.maximum(distance - _RADIUS, 0.01 * distance), distance + _RADIUS], axis=1)
     with naming(path, tuple(images)), np.errstate(over="ignore"):  # what is infinite then is found to be so
-        cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), sizes, near_far)
+        cameras = Cameras(c2w[:, :3].astype(np.float32), K.astype(np.float32), sizes, near_far.astype(np.float32))
     masks = _masks(folder, images, sizes)
     load_mask = None if masks is None else lambda i: read_mask(masks[i])
     depths = _depths(folder, sizes)
@@ -290,8 +288,9 @@ def _frame(path: Path, arrays: Mapping[str, Array], numbers: tuple[int, ...]) ->
     for number, other in zip(numbers, frames, strict=True):
         if np.abs(other - frame).max() > 1e-6 * np.abs(frame).max():
             raise DataCorrupt(f"{path}: scale_mat_{number} differs from the first.", "All views have one object.")
-    scale = np.cbrt(np.linalg.det(frame[:3, :3]))
-    similar = scale > 0 and np.abs(frame[:3, :3] @ frame[:3, :3].T / scale**2 - np.eye(3)).max() < _RIGID
+    with np.errstate(all="ignore"):  # of numbers that no similarity has
+        scale = np.cbrt(np.linalg.det(frame[:3, :3]))
+        similar = scale > 0 and np.abs(frame[:3, :3] @ frame[:3, :3].T / scale**2 - np.eye(3)).max() < _RIGID
     if not similar or np.abs(frame[3] - (0, 0, 0, 1)).max() > 1e-6:
         raise DataCorrupt(f"{path}: scale_mat_{numbers[0]} is no similarity: {frame.tolist()}.", "Fetch it again.")
     return frame

@@ -30,8 +30,8 @@ from nfbench.loaders.imagefolder import (
     check_intrinsics,
     check_names,
     check_one_size,
-    image_files,
     image_sizes,
+    images_in,
     refuse_scene,
 )
 from nfbench.loaders.numbers import numbers, read_matrix, read_words, text_of
@@ -74,7 +74,7 @@ def read(folder: Path) -> Scene:
 
 def splits(folder: Path) -> dict[str, Views]:
     """The splits that there are images of, of `train`, `val` and `test`. Raises as `read` does."""
-    files = image_files(folder, "rgb")
+    files = tuple(images_in(folder / "rgb", folder).values())
     size = image_sizes(files)
     check_one_size(files, size)
     K = _intrinsics(folder / "intrinsics.txt")

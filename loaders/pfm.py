@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nfbench.harness.errors import DataCorrupt, DataMissing
 from nfbench.harness.png import MAX_PIXELS
+from nfbench.loaders.arrayfile import write_bytes
 
 _HEADER = re.compile(rb"(P[fF])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[\d.eE+-]{1,30})\r?\n")
 _LONGEST = 64  # bytes of a header
@@ -38,9 +39,8 @@ def read_pfm(path: Path) -> NDArray[np.float32]:
 
 def write_pfm(path: Path, values: NDArray[np.float32]) -> None:
     """Write (H,W) float32, the top row first, as little-endian PFM; the folder is made when it is not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = f"Pf\n{values.shape[1]} {values.shape[0]}\n-1.000000\n".encode()
-    path.write_bytes(header + np.ascontiguousarray(values[::-1], "<f4").tobytes())
+    write_bytes(path, header + np.ascontiguousarray(values[::-1], "<f4").tobytes())
 
 
 def _parse(path: Path) -> tuple[int, int, int, str]:

@@ -22,6 +22,7 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.imagefile import ENDINGS, image_size, read_image
 from nfbench.harness.png import MAX_PIXELS, read_header, write_png
 from nfbench.harness.scene import Image, Views
+from nfbench.loaders.listfile import within
 
 HOLD = 8
 """Every eighth view is held out, from the first on: llffhold of bmild/nerf and google-research/multinerf."""
@@ -107,21 +108,14 @@ def held_out(count: int) -> tuple[list[int], list[int]]:
 
 def check_inside(scene: Path, files: Iterable[Path]) -> None:
     """Raise DataCorrupt where a file lies, after all links, outside of the scene's folder."""
-    root, parents = scene.resolve(), dict[str, bool]()
+    parents: dict[str, bool] = {}
     for file in files:
         path = str(file)  # as text: ten thousand paths are checked in a tenth of the time
         parent = path.rpartition(os.sep)[0]
         if parent not in parents:
-            parents[parent] = _within(root, file.parent)
-        if not parents[parent] or (os.path.islink(path) and not _within(root, file)):  # noqa: PTH114
+            parents[parent] = within(scene, file.parent)
+        if not parents[parent] or (os.path.islink(path) and not within(scene, file)):  # noqa: PTH114
             raise DataCorrupt(f"{file} lies outside of {scene}.", "Move it into the folder of the scene.")
-
-
-def _within(root: Path, path: Path) -> bool:
-    try:
-        return path.resolve().is_relative_to(root)
-    except (OSError, RuntimeError, ValueError):  # links in a circle, a name with a zero byte
-        return False
 
 
 def sizes(files: Sequence[Path]) -> NDArray[np.int32]:
@@ -267,7 +261,7 @@ def write_pictures(folder: Path, order: Sequence[tuple[str, str, int]], splits: 
 
 
 def grey_pixels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """(H,W) values of a grey PNG of 8 or 16 bits, or the largest channel of a coloured one: masks and depths.
+    """(H,W) values of a grey PNG of 8 or 16 bits, or the largest colour of a coloured one: masks and depths.
 
     Raises:
         DataMissing, DataCorrupt: as `png.read_header` does, and for damaged pixels or too many.
@@ -278,13 +272,14 @@ def grey_pixels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     from PIL.PngImagePlugin import PngImageFile
 
     try:
-        with path.open("rb") as file:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
             image: Image = np.asarray(PngImageFile(file))
     except Exception as error:  # Pillow lets whatever a damaged file provokes through
         raise DataCorrupt(f"{path}: damaged pixels ({error}).", "Download or copy the file again.") from None
     if image.dtype not in (np.uint8, np.uint16, np.bool_):
         raise Unsupported(f"{path}: pixels of {image.dtype}.", "Save it as a grey PNG of 8 or 16 bits.")
-    values = image[:, :, :3].max(2) if image.ndim == 3 else image
+    channels = 1 if header.channels == 2 else 3  # the last of two, or of four, is alpha
+    values = image[:, :, :channels].max(2) if image.ndim == 3 else image
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
 
 

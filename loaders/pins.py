@@ -112,8 +112,15 @@ def only_one(file: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Inside the block no other process is in one for the same `file`; `wait` is called once if one must be waited for.
 
     The lock is the system's: it ends with the process, however that ends.
+
+    Raises:
+        NfbenchError: the lock file cannot be written.
     """
-    with file.open("ab") as stream:
+    try:
+        opened = file.open("ab")
+    except OSError as error:
+        raise NfbenchError(f"{file} cannot be written: {error.strerror}.", "Choose another --to.") from error
+    with opened as stream:
         told = False
         while not _taken(stream):
             if not told:

@@ -5,6 +5,7 @@ Each is told by its header first, so that a folder is checked without decoding.
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from nfbench.harness import imagefile
 from nfbench.harness.errors import DataCorrupt
 from nfbench.harness.png import MAX_PIXELS, Header, Image, read_header, read_png
+from nfbench.loaders.arrayfile import write_bytes
 
 GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # PNG specification, table 11.1
 HALF = 128  # from this on a pixel of a soft mask is foreground
@@ -87,11 +89,12 @@ def read_depth(path: Path) -> NDArray[np.uint16]:
 
 
 def write_grey(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Write (H,W) uint8 or uint16 as a grey PNG of as many bits; the folder is made when it is not there."""
+    """Write (H,W) uint8 or uint16 as a grey PNG of as many bits; by rename, with the folders it needs."""
     from PIL import Image as Pillow
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(np.ascontiguousarray(pixels)).save(path, "PNG")
+    buffer = io.BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    write_bytes(path, buffer.getbuffer())
 
 
 def _deep(path: Path) -> bool:

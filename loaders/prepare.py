@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -141,10 +141,8 @@ def prepare(
             wrong[name] = problem
         progress(done / len(files), name)
     if make is _shape and len(wrong) < len(files):
-        scenes = [
-            _read_scene(_kept(destination, name, files[name], settings), name) for name in files if name not in wrong
-        ]
-        _write(writer, destination, scenes, wanted)
+        kept = {name: _kept(destination, name, files[name], settings) for name in files if name not in wrong}
+        _write(writer, destination, kept, wanted)
     shutil.rmtree(work)
     return wrong
 
@@ -239,13 +237,12 @@ def _read_scene(kept: Path, name: str) -> Scene:
     )
 
 
-def _write(writer: Any, destination: Path, scenes: list[Scene], splits: list[str]) -> None:  # noqa: ANN401  # a module
+def _write(writer: Any, destination: Path, kept: Mapping[str, Path], splits: list[str]) -> None:  # noqa: ANN401  # a module
     """Write all shapes, into the lists of the splits where the format has lists."""
-    if not _has_lists(writer):
-        writer.write(destination, scenes)
-        return
-    for split in splits:
-        writer.write(destination, scenes, split)
+    for split in splits if _has_lists(writer) else (None,):
+        # one at a time: thousands of shapes do not fit into memory
+        scenes = (_read_scene(file, name) for name, file in kept.items())
+        writer.write(destination, scenes, *((split,) if split else ()))
 
 
 def _has_lists(writer: Any) -> bool:  # noqa: ANN401  # a module

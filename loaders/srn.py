@@ -27,8 +27,8 @@ from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, Nfb
 from nfbench.harness.png import Image, check_header, read_png, write_png
 from nfbench.harness.record import write_text
 from nfbench.harness.scene import Given, Scene, Views
+from nfbench.loaders.imagefolder import images_in
 from nfbench.loaders.listfile import read_text
-from nfbench.loaders.namedimages import images_in
 from nfbench.loaders.silhouettes import agreement
 from nfbench.loaders.srnfile import read_intrinsics, read_poses
 from nfbench.loaders.viewsets import one_of_each

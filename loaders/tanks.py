@@ -35,8 +35,8 @@ from nfbench.loaders.imagefolder import (
     check_intrinsics,
     check_names,
     check_one_size,
-    image_files,
     image_sizes,
+    images_in,
     only_split,
     refuse_scene,
 )
@@ -77,7 +77,7 @@ def read(folder: Path, log: str | None = None) -> Scene:
         DataCorrupt: a file that is not what it should be, or a log of other images.
     """
     path = _log(folder, log)
-    files = image_files(folder, _images(folder))
+    files = tuple(images_in(folder / _images(folder), folder).values())
     poses, registered = read_log(path)
     if len(poses) != len(files):
         raise DataCorrupt(

@@ -150,8 +150,9 @@ def read_alignment(path: Path) -> NDArray[np.float64]:
         raise DataCorrupt(f"{path} is no matrix: {error}", "Give four lines of four numbers.") from error
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise DataCorrupt(f"{path} holds a matrix of shape {matrix.shape}, or values that are not finite.", "4 x 4.")
-    factor = np.cbrt(np.linalg.det(matrix[:3, :3]))
-    similar = factor > 0 and np.abs(matrix[:3, :3] @ matrix[:3, :3].T / factor**2 - np.eye(3)).max() <= _RIGID
+    with np.errstate(all="ignore"):  # of numbers that no alignment has
+        factor = np.cbrt(np.linalg.det(matrix[:3, :3]))
+        similar = factor > 0 and np.abs(matrix[:3, :3] @ matrix[:3, :3].T / factor**2 - np.eye(3)).max() <= _RIGID
     if not similar or (matrix[3] != (0, 0, 0, 1)).any():
         raise DataCorrupt(f"{path} is no rotation, factor and translation: {matrix.tolist()}.", "Fetch it again.")
     return matrix

@@ -25,7 +25,7 @@ from nfbench.harness.scene import Float, Given, Scene, Views
 from nfbench.loaders.arrayfile import Array, read_arrays, shaped, write_npz
 from nfbench.loaders.choy import camera_to_world, file_numbers, numbered
 from nfbench.loaders.exr import exr_size, read_exr
-from nfbench.loaders.namedimages import beside, images_in
+from nfbench.loaders.imagefolder import beside, images_in
 from nfbench.loaders.photographs import naming
 from nfbench.loaders.pngkinds import colour_size, read_colour
 from nfbench.loaders.viewpoint import ray_lengths

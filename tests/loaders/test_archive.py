@@ -432,6 +432,17 @@ def test_a_full_disk_is_named_and_nothing_stays(tmp_path, folder, monkeypatch, c
     assert "the archive is kept" in caught.value.hint and not folder.exists()
 
 
+def test_a_disk_that_is_full_once_links_become_files(tmp_path, folder, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "no more")
+
+    monkeypatch.setattr(archive_module.shutil, "copyfile", full)
+    path = tarred(tmp_path / "a.tar", {"a": b"1", "b": (tarfile.SYMTYPE, "a")})
+    with pytest.raises(NfbenchError, match=r"is full: a\.tar could not be unpacked"):
+        unpack(path, folder)
+    assert not folder.exists()
+
+
 def test_another_failure_to_write_names_the_file(tmp_path, folder, monkeypatch):
     def fails(source, out, size):
         raise OSError(errno.EIO, "Input/output error")

@@ -189,3 +189,11 @@ def test_voxels_are_given_as_they_are(tmp_path):
     np.testing.assert_array_equal(read_binvox(tmp_path / "out" / "a.binvox").filled, grid.filled)
     with pytest.raises(Unsupported, match="6 x 5 x 4"):
         binvox.read(tmp_path / "b.binvox", "voxels")
+
+
+def test_names_that_lead_out_are_not_written(tmp_path):
+    box = np.array([[0.0] * 3, [1.0] * 3])
+    samples = binvox.Grid(np.ones((2, 2, 2), np.bool_), np.zeros(3), 1.0).samples()
+    with pytest.raises(DataCorrupt, match="no place in the dataset"):
+        binvox.write(tmp_path / "out", [Scene("../evil", Given(samples=samples), box)])
+    assert not list(tmp_path.rglob("*.binvox"))

@@ -103,6 +103,22 @@ def test_bad_intrinsics(folder, value, word):
         choy.read_choy(folder)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("key", ["world_mat_1", "camera_mat_1"])
+def test_numbers_beyond_float32_are_refused_by_the_name_of_the_view(folder, key):
+    beyond = arrays()[key].copy()
+    beyond[0, 3 if key == "world_mat_1" else 2] = 1e39
+    np.savez(folder / "cameras.npz", **arrays() | {key: beyond})
+    with pytest.raises(DataCorrupt, match=r"cameras\.npz \(001\)"):
+        choy.read_choy(folder)
+
+
+def test_a_number_of_more_digits_than_python_converts(folder):
+    np.savez(folder / "cameras.npz", **arrays() | {f"world_mat_{'1' * 5000}": np.eye(4)})
+    with pytest.raises(DataMissing, match="belongs to no image"):
+        choy.read_choy(folder)
+
+
 def test_written_views_are_read_back_exactly(tmp_path):
     rng = np.random.default_rng(0)
     c2w = np.stack([look_at(rng.normal(size=3) + [2, 0, 0], rng.normal(size=3)) for _ in range(3)])

@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -167,6 +169,19 @@ def test_depth_of_another_size_and_without_a_mask(folder):
     directions = rays(views.cameras, 0)[1].reshape(H, W, 3)
     z = directions @ views.cameras.c2w[0, :, 2]
     np.testing.assert_allclose(views.depth(0) * z, small.astype(np.float32).repeat(4, 0).repeat(4, 1) * 1.5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_bits_that_are_no_depth_are_not_known(folder):
+    bits = depth_of(1).view(np.uint16)
+    bits[1] = 0x7D01  # a NaN that signals
+    bits[2] = 0x7BFF  # the largest float16
+    Image.fromarray(bits).save(folder / "depths" / "frame000001.png.geometric.png")
+    Image.fromarray(np.ones((H, W), np.bool_)).save(folder / "depth_masks" / "frame000001.png")
+    edit(folder, set_at("depth", "scale_adjustment", 1e35))
+    depth = co3d.read(folder).hidden.depth(0)
+    assert np.isinf(depth[:3]).sum() == 3 + 2 * W
+    assert np.isfinite(depth[3:]).all()
 
 
 def test_frames_without_depth_or_mask(folder):
@@ -368,6 +383,24 @@ def test_annotations_that_are_damaged(folder):
     for data in (whole[: len(whole) // 2], b"", b"[]", whole[:-8] + b"12345678", gzip.compress(b"[\xff]")):
         path.write_bytes(data)
         refused(folder, "frame_annotations.jgz")
+
+
+def test_a_pipe_in_place_of_annotations_is_not_waited_for(folder):
+    path = folder.parent / "frame_annotations.jgz"
+    path.unlink()
+    os.mkfifo(path)
+    refused(folder, "frame_annotations.jgz", "a pipe")
+
+
+@pytest.mark.parametrize("name", ["small.jgz", "small.json"])
+def test_no_room_is_made_for_more_than_a_file_holds(tmp_path, name):
+    jgzfile.write_json(tmp_path / name, [1, 2])
+    tracemalloc.start()
+    try:
+        assert jgzfile.read_json(tmp_path / name) == [1, 2]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24  # bytes; `MOST` is 2 GiB
+    finally:
+        tracemalloc.stop()
 
 
 def test_annotations_are_parsed_again_when_they_change(folder):

@@ -78,6 +78,7 @@ def test_scans_with_and_without_lists(tmp_path):
     assert dfaust.scenes(tmp_path) == [c, a]
     assert dfaust.training(tmp_path) == [b]
     assert clouds.scenes(a.parent) == []
+    split(tmp_path / "a_test.json")
     split(tmp_path / "test_all.json", "gone")
     with pytest.raises(DataMissing, match=r"test_all\.json names '50002/chicken_wings/gone\.npy'"):
         dfaust.scenes(tmp_path)

@@ -343,6 +343,12 @@ def test_a_disk_without_locks_is_no_hindrance(tmp_path, monkeypatch):
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "l").mkdir()
+    with pytest.raises(NfbenchError, match="l cannot be written: Is a directory"), pins.only_one(tmp_path / "l", list):
+        pytest.fail("it goes on")
+
+
 def test_a_folder_that_cannot_be_made(mirror, tmp_path, get, root):
     root.write_bytes(b"a file")
     with pytest.raises(NfbenchError, match=r"cannot be written"):

@@ -83,6 +83,7 @@ def test_masks_beyond_all_sizes_are_refused_unread(tmp_path, monkeypatch):
         read_dtu_truth(tmp_path, 24)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("mask", "plane", "word"),
     [
@@ -90,6 +91,8 @@ def test_masks_beyond_all_sizes_are_refused_unread(tmp_path, monkeypatch):
         (None, {"P": np.ones((1, 3))}, "P \\(1, 3\\)"),
         (None, {"P": np.zeros((4, 1))}, "scan 24: ObservedVolume.plane"),
         (observed(BB=BOX[::-1]), None, "scan 24: ObservedVolume.box"),
+        (observed(BB=BOX * 1e300), None, "scan 24: BB is"),
+        (observed(BB=BOX * np.nan), None, "scan 24: BB is"),
         (observed(ObsMask=np.zeros((2, 2, 2))), None, "no voxel"),
         (observed(Res=-1.0), None, "cell"),
     ],

@@ -1,24 +1,27 @@
+import errno
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from nfbench.harness.camera import Cameras
 from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing, NfbenchError
+from nfbench.harness.imagefile import image_size
 from nfbench.harness.png import write_png
 from nfbench.harness.scene import Views
 from nfbench.loaders import imagefolder
 from nfbench.loaders.imagefolder import (
+    beside,
     check_intrinsics,
     check_names,
     check_one_size,
     has_masks,
-    image_files,
     image_sizes,
+    images_in,
     mask_size,
     only_split,
     read_mask,
     refuse_scene,
-    within,
 )
 
 
@@ -34,60 +37,80 @@ def test_images_are_listed_by_name(tmp_path):
     for name in ("notes.txt", ".hidden.png", "Thumbs.db"):
         (tmp_path / "image" / name).write_bytes(b"")
     (tmp_path / "image" / "folder").mkdir()
-    names = [file.name for file in image_files(tmp_path, "image")]
-    assert names == ["10.png", "2.png", "B.PNG", "a-1.jpg", "a.jpg", "b.png", "c d ü.jpeg"]
-    assert image_files(tmp_path, "image")[0] == tmp_path / "image" / "10.png"
+    found = images_in(tmp_path / "image", tmp_path)
+    assert [file.name for file in found.values()] == [
+        "10.png",
+        "2.png",
+        "B.PNG",
+        "a-1.jpg",
+        "a.jpg",
+        "b.png",
+        "c d ü.jpeg",
+    ]
+    assert list(found) == ["10", "2", "B", "a-1", "a", "b", "c d ü"]
+    assert found["10"] == tmp_path / "image" / "10.png"
+    assert images_in(tmp_path / "image", tmp_path, (".txt",)) == {"notes": tmp_path / "image" / "notes.txt"}
 
 
 def test_some_images_may_be_left_out(tmp_path):
     for name in ("0.jpg", "0_masked.jpg", "1_masked_.jpg"):
         picture(tmp_path / "image" / name)
-    assert [f.name for f in image_files(tmp_path, "image", skip="_masked")] == ["0.jpg", "1_masked_.jpg"]
-    assert len(image_files(tmp_path, "image")) == 3
+    assert list(images_in(tmp_path / "image", tmp_path, skip=("_masked",))) == ["0", "1_masked_"]
+    assert len(images_in(tmp_path / "image", tmp_path)) == 3
+    with pytest.raises(DataMissing, match="image holds no images"):
+        images_in(tmp_path / "image", tmp_path, skip=("0", "masked", "masked_"))
 
 
-def test_folders_that_are_missing_or_empty_are_named(tmp_path):
-    with pytest.raises(DataMissing, match=r"no folder .*image"):
-        image_files(tmp_path, "image")
-    (tmp_path / "image").mkdir()
+def test_folders_that_are_missing_or_empty_are_named(tmp_path, monkeypatch):
+    place = tmp_path / "image"
+    for there in (place, picture(tmp_path / "c.png")):
+        with pytest.raises(DataMissing, match=f"no folder .*{there.name}"):
+            images_in(there, tmp_path)
+    place.mkdir()
     with pytest.raises(DataMissing, match=r"image holds no images"):
-        image_files(tmp_path, "image")
-    picture(tmp_path / "image" / "a.png")
-    picture(tmp_path / "image" / "a.jpg")
-    with pytest.raises(DataCorrupt, match=r"holds a\.jpg and a\.png"):
-        image_files(tmp_path, "image")
+        images_in(place, tmp_path)
+    picture(place / "a.png")
+    picture(place / "a.jpg")
+    with pytest.raises(DataMissing, match=r"image holds no \.exr or \.pfm"):
+        images_in(place, tmp_path, (".exr", ".pfm"))
+    with pytest.raises(DataCorrupt, match=r"image holds a\.jpg and a\.png"):
+        images_in(place, tmp_path)
+
+    def fails(folder):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(imagefolder.os, "scandir", fails)
+    with pytest.raises(DataCorrupt, match="image cannot be read: Permission denied"):
+        images_in(place, tmp_path)
 
 
-def test_links_out_of_the_dataset_are_refused(tmp_path):
-    outside = picture(tmp_path / "elsewhere" / "a.png")
-    picture(tmp_path / "scene" / "image" / "b.png")
-    link = tmp_path / "scene" / "image" / "a.png"
+def test_links_out_of_the_scene_are_refused(tmp_path):
+    scene, outside = tmp_path / "scene", picture(tmp_path / "elsewhere" / "a.png")
+    picture(scene / "image" / "b.png")
+    link = scene / "image" / "a.png"
     link.symlink_to("b.png")
-    assert len(image_files(tmp_path / "scene", "image")) == 2
+    assert len(images_in(scene / "image", scene)) == 2
     link.unlink()
     link.symlink_to(outside)
-    with pytest.raises(DataCorrupt, match=r"a\.png is outside"):
-        image_files(tmp_path / "scene", "image")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "image").symlink_to(outside.parent)
-    with pytest.raises(DataCorrupt, match="is outside"):
-        image_files(tmp_path / "other", "image")
-    (tmp_path / "linked").symlink_to(tmp_path / "scene")  # the dataset itself may be a link
+    with pytest.raises(DataCorrupt, match=r"a\.png lies outside of .*scene"):
+        images_in(scene / "image", scene)
     link.unlink()
-    assert len(image_files(tmp_path / "linked", "image")) == 1
+    (scene / "linked").symlink_to(outside.parent)
+    with pytest.raises(DataCorrupt, match=r"a\.png lies outside of .*scene"):
+        images_in(scene / "linked", scene)
+    (tmp_path / "link").symlink_to(scene)  # the scene itself may be one
+    assert list(images_in(tmp_path / "link" / "image", tmp_path / "link")) == ["b"]
 
 
-def test_links_in_a_circle_are_outside(tmp_path, monkeypatch):
-    (tmp_path / "a").symlink_to(tmp_path / "b")
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-    assert within(tmp_path, tmp_path / "c")
-    assert isinstance(within(tmp_path, tmp_path / "a"), bool)  # Python 3.13 does not mind the circle
-
-    def fails(self):
-        raise OSError
-
-    monkeypatch.setattr(type(tmp_path), "resolve", fails)
-    assert within(tmp_path, tmp_path / "c") is False
+def test_masks_go_beside_their_images_by_name(tmp_path):
+    images = {name: tmp_path / f"{name}.jpg" for name in ("b", "a")}
+    masks = {name: picture(tmp_path / "mask" / f"{name}.png") for name in ("a", "b", "c")}
+    assert beside(images, [(4, 3), (4, 3)], masks, image_size) == [masks["b"], masks["a"]]
+    with pytest.raises(DataCorrupt, match=r"a\.png is not of the size of its image, 5x3"):
+        beside(images, [(4, 3), (5, 3)], masks, image_size)
+    del masks["b"]
+    with pytest.raises(DataMissing, match="mask has nothing for image b"):
+        beside(images, [(4, 3), (4, 3)], masks, image_size)
 
 
 def test_sizes(tmp_path):

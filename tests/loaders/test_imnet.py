@@ -122,6 +122,9 @@ def test_bad_files_are_named(tmp_path):
     refused(tmp_path / "8", "an index of 300", points_64=POINTS[64].astype(np.int64) * 0 + 300)
     refused(tmp_path / "9", "no array of numbers 'points_64'", points_64=np.array([b"x", b"y"]))
     refused(tmp_path / "10", "row 0", points_64=np.full((2, 50, 3), np.nan, np.float32))
+    for number in (-1, 0.5, np.nan):
+        refused(tmp_path / str(number), "not a cube of 0 and 1", voxels=np.where(VOXELS == 1, VOXELS, number))
+    refused(tmp_path / "empty", r"voxels of shape \(0, 0, 0, 1\) up to 0", voxels=VOXELS[:, :0, :0, :0])
     refused(tmp_path / "11", "an index of", points_64=POINTS[64].astype(np.int64) * 0 - 1)
     refused(tmp_path / "12", "points_64 has shape", points_64=POINTS[64][:0].reshape(0, 50, 3))
 
@@ -229,3 +232,15 @@ def test_voxels_are_given_as_they_are(tmp_path):
     np.testing.assert_array_equal(scene.given.voxels.filled.ravel(), VOXELS[1].reshape(-1) == 1)
     np.testing.assert_allclose(scene.given.voxels.centres(), imnet.read(row).given.samples.xyz, atol=1e-6)
     np.testing.assert_array_equal(learned.given.samples.value, VALUES[64][1, :, 0])
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    scenes = [imnet.read(row) for row in imnet.scenes(written(tmp_path))]
+
+    def full(path, text):
+        raise OSError("no more")
+
+    monkeypatch.setattr(imnet, "write_text", full)
+    with pytest.raises(OSError, match="no more"):
+        imnet.write(tmp_path / "out", iter(scenes))
+    assert list((tmp_path / "out").iterdir()) == []

@@ -105,6 +105,9 @@ def test_bad_meshes_are_named(tmp_path):
         meshes.read(tmp_path / "a.ply")
     with pytest.raises(DataMissing, match=r"gone\.obj"):
         meshes.read(tmp_path / "gone.obj")
+    (tmp_path / "c.off").write_text(f"OFF\n{'9' * 5000} 1 0\n0 0 0\n")  # more digits than Python converts
+    with pytest.raises(DataCorrupt, match=r"c\.off: the OFF header declares counts of more than 18 digits"):
+        meshes.read(tmp_path / "c.off")
     write_ply(tmp_path / "b.ply", Mesh(CUBOID.vertices * 0 + np.eye(3).repeat(3, 0)[:8] * 1e-31, CUBOID.faces))
     with pytest.raises(DataCorrupt, match=r"b\.ply"):
         meshes.read(tmp_path / "b.ply")

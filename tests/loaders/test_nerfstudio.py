@@ -259,6 +259,16 @@ def test_depths_along_the_axis_become_distances_along_the_rays(folder):
     np.testing.assert_allclose(nerfstudio.read(folder).hidden.depth(0), 10 * expected, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metres", [1e300, np.nan, -np.inf])
+def test_depths_beyond_all_numbers_were_not_measured(folder, metres):
+    with_masks_and_depths(folder)
+    np.save(folder / "depths" / "10.npy", np.full((H, W), metres))
+    edit(folder, at(1, depth_file_path="depths/10.npy"))
+    edit(folder, top(depth_unit_scale_factor=1e10))
+    assert np.isinf(nerfstudio.read(folder).hidden.depth(0)).all()
+
+
 @pytest.mark.parametrize(
     ("array", "word"),
     [(np.zeros((H, W + 1)), "(12, 17)"), (np.zeros((H, W), int), "int64"), (np.array([None]), "cannot be read as NPY")],

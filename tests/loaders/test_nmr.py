@@ -274,6 +274,7 @@ def test_the_view_list_of_pixelnerf(folder):
         ("04379243 abc -1", "line 1"),
         ("04379243 abc", "line 1"),
         ("\nx y 1 2", "line 2"),
+        (f"04379243 abc {'1' * 5000}", "line 1 is not synset, id and view"),  # more digits than Python converts
     ):
         (root / "src_dvr.txt").write_text(text)
         refused(folder, "src_dvr.txt", word)
@@ -335,6 +336,13 @@ def test_detection(folder):
     shutil.rmtree(folder / "mask")
     assert nmr.detect(folder)
     (folder / "image").rename(folder / "images")
+    assert not nmr.detect(folder)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [1e200, np.inf, np.nan])
+def test_detection_of_numbers_that_no_rotation_has(folder, number):
+    save(folder, arrays() | {"world_mat_0": np.full((4, 4), number)})
     assert not nmr.detect(folder)
 
 
@@ -401,7 +409,26 @@ def test_bad_arrays(folder, key, value, words):
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.parametrize("scale", [np.diag([1.0, 2, 1, 1]), -np.eye(4), np.zeros((4, 4)), np.diag([1.0, 1, 1, 2])])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("key", ["world_mat_1", "camera_mat_1"])
+def test_numbers_beyond_float32_are_refused_by_the_name_of_the_view(folder, key):
+    beyond = arrays()[key].copy()
+    beyond[0, 3 if key == "world_mat_1" else 2] = 1e39
+    save(folder, arrays() | {key: beyond})
+    refused(folder, "cameras.npz (0001)")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "scale",
+    [
+        np.diag([1.0, 2, 1, 1]),
+        -np.eye(4),
+        np.zeros((4, 4)),
+        np.diag([1.0, 1, 1, 2]),
+        np.diag([1e200, 1e200, 1e200, 1]),
+    ],
+)
 def test_scale_mats_that_are_no_similarity(folder, scale):
     save(folder, arrays() | {f"scale_mat_{i}": scale for i in range(5)})
     refused(folder, "scale_mat_0 is no similarity")
@@ -417,7 +444,7 @@ def test_images_and_masks_that_do_not_fit(folder):
     refused(folder, "0002.png", "another kind")
     shutil.rmtree(folder / "mask")
     shutil.copy(folder / "image" / "0001.png", folder / "image" / "0001.jpg")
-    refused(folder, "two files are called '0001'")
+    refused(folder, "image holds 0001.jpg and 0001.png")
     (folder / "image" / "0001.jpg").unlink()
     Image.new("L", (SIDE, SIDE)).save(folder / "image" / "0001.png")
     refused(folder, "0001.png", "grey")

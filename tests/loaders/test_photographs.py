@@ -171,6 +171,7 @@ def test_grey_pixels_of_every_kind(tmp_path):
         (grey.astype(np.uint16) * 200, grey.astype(np.uint16) * 200),
         (grey > 100, (grey > 100).astype(np.uint8)),
         (PICTURE, PICTURE.max(2)),
+        (np.dstack([grey, np.full((H, W), 255, np.uint8)]), grey),
         (np.dstack([PICTURE, np.full((H, W), 255, np.uint8)]), PICTURE.max(2)),
     ):
         Image.fromarray(array).save(tmp_path / "a.png")

@@ -1,6 +1,10 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from nfbench.harness.errors import DataCorrupt, DataMissing, Unsupported
 from nfbench.loaders import pngkinds
@@ -91,3 +95,45 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(pngkinds, "MAX_PIXELS", 255)
     with pytest.raises(DataCorrupt, match="16x16 pixels"):
         pngkinds.mask_size(path)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def grey(width, height, bits=16, before=b""):
+    """A grey PNG of 16x16 pixels of `bits` bits, which declares `width` and `height`."""
+    rows = zlib.compress((b"\0" + bytes(2 * bits)) * 16)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + before + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_no_room_is_made_for_pixels_that_a_file_cannot_hold(tmp_path):
+    path = tmp_path / "d.png"
+    path.write_bytes(grey(16, 16))
+    assert pngkinds.depth_size(path) == (16, 16)
+    path.write_bytes(grey(8000, 8000))
+    for ask in (pngkinds.depth_size, pngkinds.read_depth, pngkinds.mask_size, pngkinds.read_mask):
+        with pytest.raises(DataCorrupt, match=r"d\.png: 8000x8000 pixels declared, more than it can hold") as caught:
+            ask(path)
+        assert caught.value.hint
+
+
+def test_memory_that_runs_out_over_a_damaged_image(tmp_path, monkeypatch):
+    def load(image):
+        raise MemoryError
+
+    path = tmp_path / "d.png"
+    path.write_bytes(grey(16, 16))
+    monkeypatch.setattr(PngImageFile, "load", load)
+    with pytest.raises(DataCorrupt, match=r"d\.png: damaged pixels"):
+        pngkinds.read_depth(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pillow_warns_of_nothing(tmp_path):
+    path = tmp_path / "d.png"
+    path.write_bytes(grey(16, 16, before=chunk(b"acTL", struct.pack(">II", 0, 0))))  # an animation of no frames
+    with pytest.warns(UserWarning, match="APNG"):
+        Image.open(path).close()
+    np.testing.assert_array_equal(pngkinds.read_depth(path), np.zeros((16, 16)))

@@ -6,6 +6,7 @@ import pytest
 from nfbench.harness.errors import DataCorrupt, DataMissing, NotFound
 from nfbench.harness.meshfile import write_ply
 from nfbench.harness.scene import Mesh
+from nfbench.loaders import tanks_truth
 from nfbench.loaders.tanks_truth import TOLERANCES, read_alignment, read_crop, read_tanks_truth
 
 XYZ = np.array([[1, 2, 3], [4, 5, 6.0]])
@@ -55,6 +56,21 @@ def test_a_scene_is_read(tmp_path, scene, monkeypatch):
     assert read_tanks_truth(folder.relative_to(folder))[3] == tolerance
 
 
+def test_a_scan_of_one_point_has_a_box_around_it(tmp_path):
+    scene = tanks_truth.read(write(tmp_path / "Truck", XYZ[:1]))
+    place = (np.linalg.inv(TURN) @ [*XYZ[0], 1])[:3]
+    np.testing.assert_allclose(scene.surface.xyz, [place], rtol=1e-6)
+    np.testing.assert_allclose(scene.box, [place - 1e-3, place + 1e-3], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_scan_that_its_alignment_moves_beyond_all_numbers_is_named(tmp_path):
+    folder = write(tmp_path / "Truck", XYZ * 1e9)
+    np.savetxt(folder / "Truck_trans.txt", TURN * [[1e-30], [1e-30], [1e-30], [1]])
+    with pytest.raises(DataCorrupt, match="Truck: its scan, moved by the inverse of its alignment, is not finite"):
+        tanks_truth.read(folder)
+
+
 def test_scenes_without_truth_are_named(tmp_path):
     with pytest.raises(NotFound, match="'Ignatus'") as caught:
         read_tanks_truth(write(tmp_path / "Ignatus"))
@@ -85,6 +101,7 @@ def test_a_scan_without_points_is_named(tmp_path):
         ({"bounding_polygon": {"a": 1}}, "crop.json: TypeError"),
         ({"orthogonal_axis": ""}, "CropVolume.axis"),
         ({"axis_min": None}, "TypeError"),
+        ({"axis_max": 10**400}, "crop.json: OverflowError"),
         ({"axis_max": -2}, "from -1.25 to -2.0"),
     ],
 )
@@ -110,7 +127,14 @@ def test_a_crop_needs_no_version(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [(b"{", "as JSON"), (b"[1]", "no Selection"), (b"\xff\xfe\x00", "is no text"), (b"", "as JSON")]
+    ("text", "word"),
+    [
+        (b"{", "as JSON"),
+        (b"[1]", "no Selection"),
+        (b"\xff\xfe\x00", "is no text"),
+        (b"", "as JSON"),
+        (b"[" * 100_000, "as JSON"),
+    ],
 )
 def test_crops_of_another_format_are_named(tmp_path, text, word):
     path = tmp_path / "crop.json"
@@ -133,6 +157,7 @@ def test_alignments(tmp_path):
         read_alignment(path)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("matrix", "word"),
     [
@@ -141,6 +166,7 @@ def test_alignments(tmp_path):
         (TURN * [1, 1, -1, 1], "no rotation"),
         (TURN * [1, 1, 1.01, 1], "no rotation"),
         (TURN * 0, "no rotation"),
+        (TURN * 1e200, "no rotation"),
         (TURN + np.eye(4)[3] * 1.0, "no rotation"),
         (TURN.T, "no rotation"),
     ],

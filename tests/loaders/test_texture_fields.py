@@ -54,6 +54,16 @@ def test_reads_views(folder):
     assert {k: len(v) for k, v in texture_fields.splits(folder).items()} == {"train": 3, "test": 1}
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("key", ["world_mat_1", "camera_mat_1"])
+def test_numbers_beyond_float32_are_refused_by_the_name_of_the_view(folder, key):
+    beyond = arrays()[key].copy()
+    beyond[0, 3 if key == "world_mat_1" else 2] = 1e39
+    save(folder, arrays() | {key: beyond})
+    with pytest.raises(DataCorrupt, match=r"cameras\.npz \(001\)"):
+        texture_fields.read(folder)
+
+
 def test_projection_is_that_of_the_original(folder):
     """u = (K W p)_x / (K W p)_z in [0,2]; v likewise, from below."""
     point = np.array([[0.1, 0.2, -0.15]])

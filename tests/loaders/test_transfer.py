@@ -410,6 +410,8 @@ def test_digest_of_a_file(file):
         (" bytes 0-0/1 ", (0, 1)),
         ("bytes 5-9/*", (5, None)),
         ("bytes */10", (-1, None)),
+        (f"bytes {'5' * 5000}-9/10", (-1, None)),  # more digits than Python converts
+        (f"bytes 5-9/{'5' * 5000}", (5, None)),
         ("", (-1, None)),
         ("xbytes 5-9/10", (-1, None)),
     ],
@@ -419,6 +421,7 @@ def test_content_range(text, found):
 
 
 def test_lengths_and_versions():
+    assert length("1" * 5000) is None
     assert [length(text) for text in ("12", "0", None, "", "-1", "1.5")] == [12, 0, None, None, None, None]
     headers = Message()
     assert strong_version(headers) == ""

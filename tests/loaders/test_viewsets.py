@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from nfbench.harness.camera import Cameras
-from nfbench.harness.errors import ContractBroken, DataCorrupt, DataMissing
+from nfbench.harness.errors import ContractBroken
 from nfbench.harness.scene import Views
-from nfbench.loaders import namedimages, viewsets
+from nfbench.loaders import viewsets
 
 
 def views(names, near_far=None, mask=True, depth=False):
@@ -62,37 +62,3 @@ def test_what_does_not_go_together(tmp_path):
             viewsets.one_of_each(
                 tmp_path, {"train": one, "test": Views(Cameras(**parts), ("a",), one.load, one.load_mask)}
             )
-
-
-def test_images_in_a_folder(tmp_path):
-    for name in ("b.PNG", "a.jpg", ".a.png", "c.txt", "d e.png"):
-        (tmp_path / name).write_text("")
-    assert list(namedimages.images_in(tmp_path, tmp_path)) == ["a", "b", "d e"]
-    assert namedimages.images_in(tmp_path, tmp_path, (".txt",)) == {"c": tmp_path / "c.txt"}
-    with pytest.raises(DataMissing, match=r"holds no \.exr"):
-        namedimages.images_in(tmp_path, tmp_path, (".exr",))
-    for there in (tmp_path / "x", tmp_path / "c.txt"):
-        with pytest.raises(DataMissing, match="no folder"):
-            namedimages.images_in(there, tmp_path)
-    (tmp_path / "a.png").write_text("")
-    with pytest.raises(DataCorrupt, match="two files are called 'a'"):
-        namedimages.images_in(tmp_path, tmp_path)
-
-
-def test_links_that_lead_out(tmp_path):
-    root, other = tmp_path / "root", tmp_path / "other"
-    for folder in (root / "images", root / "more", other):
-        folder.mkdir(parents=True)
-        (folder / "x.png").write_text("")
-    (root / "images" / "a.png").symlink_to(root / "more" / "x.png")
-    assert list(namedimages.images_in(root / "images", root)) == ["a", "x"]
-    (root / "images" / "b.png").symlink_to(other / "x.png")
-    with pytest.raises(DataCorrupt, match=r"b\.png lies outside"):
-        namedimages.images_in(root / "images", root)
-    (root / "linked").symlink_to(other)
-    with pytest.raises(DataCorrupt, match=r"x\.png lies outside"):
-        namedimages.images_in(root / "linked", root)
-    (root / "c.png").symlink_to(root / "c.png")
-    assert not namedimages.within(root, root / "c.png")
-    (tmp_path / "link").symlink_to(root)
-    assert list(namedimages.images_in(tmp_path / "link" / "more", tmp_path / "link")) == ["x"]
