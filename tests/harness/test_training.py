@@ -13,13 +13,7 @@ from nfbench.harness.training import STATE, Diverged, Training
 from nfbench.harness.training_state import read_state, write_state
 from nfbench.harness.workfolder import LAST_GOOD
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Stopped(Exception):
