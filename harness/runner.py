@@ -40,7 +40,7 @@ from nfbench.harness.scoring import Scores, score
 from nfbench.harness.task import SceneRef, Task
 from nfbench.harness.validation import validation
 from nfbench.harness.watcher import Watcher
-from nfbench.harness.workfolder import keep_last_good, put_in_place, state_folder, work_folder
+from nfbench.harness.workfolder import claimed_state, keep_last_good, put_in_place, work_folder
 
 PRIOR = "_prior"
 PRIOR_FILE = "prior.json"
@@ -194,20 +194,20 @@ class Run:
                 "deepsdf-single for signed distances, nerf or idr for views.",
             )
         seed_everything(seed)
-        state = state_folder(folder)
-        with (
-            hiding(hidden),
-            self._journal(state, "learn", PRIOR) as notes,
-            provenance.metered(self.device) as meter,
-        ):
-            method.learn(training, self.budget.start(notes.listen, self.watcher.line, state))
-        work = work_folder(folder)
-        method.save(work)
-        cost.charge_learning(meter, notes.earlier)
-        (state / LOG).replace(work / LOG)
-        write_text(work / PRIOR_FILE, cost.model_dump_json())
-        put_in_place(work, folder, PRIOR_FILE)
-        shutil.rmtree(state, ignore_errors=True)
+        with claimed_state(folder) as state:
+            with (
+                hiding(hidden),
+                self._journal(state, "learn", PRIOR) as notes,
+                provenance.metered(self.device) as meter,
+            ):
+                method.learn(training, self.budget.start(notes.listen, self.watcher.line, state))
+            work = work_folder(folder)
+            method.save(work)
+            cost.charge_learning(meter, notes.earlier)
+            (state / LOG).replace(work / LOG)
+            write_text(work / PRIOR_FILE, cost.model_dump_json())
+            put_in_place(work, folder, PRIOR_FILE)
+            shutil.rmtree(state, ignore_errors=True)
         return cost
 
     def _journal(self, state: Path, stage: str, scene: str) -> AbstractContextManager[Journal]:
@@ -215,10 +215,13 @@ class Run:
         return journal(state, f"{self.spec.name} {stage}", self.watcher, charts)
 
     def _scene(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, learned: Cost) -> Outcome:  # noqa: ANN401
-        """One scene: fit, predict to disk, read back, measure, record. The only place that catches all."""
-        place = self._folder(entry, scene.name, seed)
-        folder, state = work_folder(place), state_folder(place)
-        cost = learned.model_copy()
+        """One scene, recorded; no other process takes the state of its loops away."""
+        with claimed_state(self._folder(entry, scene.name, seed)) as state:
+            return self._solve(method, entry, scene, seed, learned.model_copy(), state)
+
+    def _solve(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, cost: Cost, state: Path) -> Outcome:  # noqa: ANN401
+        """Fit, predict to disk, read back, measure, record. The only place that catches all."""
+        folder = work_folder(self._folder(entry, scene.name, seed))
         try:
             seed_everything(seed)
             curve = validation(scene, self.protocol, self.curve)
