@@ -14,6 +14,7 @@ from nfbench.harness.errors import ContractBroken, NfbenchError
 _CHUNK = 1 << 16  # points handed to a field at once: bounds the memory of its network
 _LEAST = 1 << 10  # fewer are no help
 _GREATEST = 1e30  # infinite values become this
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # how torch's allocators put it
 
 Value = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 Place = Callable[[NDArray[np.integer]], NDArray[np.float64]]
@@ -92,4 +93,4 @@ class Asking:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up: Python's own, or torch's on a GPU or the CPU."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)

@@ -33,6 +33,12 @@ def hidden_files(scene: Scene) -> list[Path]:
     return sorted({*hidden, *beside, *scene.withheld} - given)
 
 
+def hidden_from_learning(test: Iterable[Scene], training: Iterable[Scene]) -> list[Path]:
+    """The files that the scenes to be solved do not give, but for those of images that scenes to learn from give."""
+    given = {path for scene in training if scene.given.views is not None for path in scene.given.views.files}
+    return sorted({path for scene in test for path in hidden_files(scene)} - given)
+
+
 @contextmanager
 def hiding(files: Iterable[Path]) -> Iterator[None]:
     """Inside the block, opening one of `files` raises ContractBroken; so does its end, if that was swallowed."""

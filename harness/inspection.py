@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras, project
 from nfbench.harness.console import dumps
-from nfbench.harness.dataset import detect, loader, opened, scene_name
+from nfbench.harness.dataset import Loader, detect, loader, opened, scene_name
 from nfbench.harness.errors import DataCorrupt, NfbenchError
 from nfbench.harness.imagefile import ENDINGS
+from nfbench.harness.inputs import gives, inputs
 from nfbench.harness.mesh import sample
 from nfbench.harness.scene import Image, Mesh, Scene, Views
 
@@ -58,12 +59,15 @@ class _Tally:
 def inspect(path: Path, format: str | None = None, check: bool = False) -> dict[str, Any]:
     """Format, scenes with their splits, and problems, in the fixed form of `nfbench inspect --json`.
 
+    `given` is what the scenes of the format give, and `inputs` what `--given` can choose from.
     A scene that cannot be opened is a problem and does not hide the others. With `check`, every image, mask and depth
     is decoded, each that cannot be is a problem (in a scene that cannot be opened, each such image file below it), and
     known points are projected into the views; the result then has
     `check`: how many `images`, `masks` and `depths` are sound, and of each of the `scenes` with points and views its
     `name`, number of `points` projected and of `views`, and, as parts in [0,1], the points `in_any_frame`, those
-    `in_frame` of a view on average, and those of them that are `in_mask`, None without masks.
+    `in_frame` of a view on average, and those of them that are `in_mask`, None without masks. Where there are inputs to
+    choose from, `check` has `inputs`, of each kind how many scenes have the files of it; files that are there and
+    damaged are a problem.
 
     Raises:
         DataMissing: no such folder, or no known format in it.
@@ -71,17 +75,24 @@ def inspect(path: Path, format: str | None = None, check: bool = False) -> dict[
     spec, folders = detect(path, format)
     module = loader(spec)
     scenes, problems = [], []
+    kinds = inputs(module)
+    chosen = kinds if len(kinds) > 1 else ()
     checked: dict[str, Any] = {**dict.fromkeys(_KINDS, 0), "scenes": []}
+    checked |= {"inputs": dict.fromkeys(chosen, 0)} if chosen else {}
     for folder in folders:
         try:
             scene, splits, notes = opened(folder, module)
             scenes.append(_scene(scene_name(folder, module), scene, splits, notes))
             if check:
                 problems += _check(scenes[-1]["name"], scene, splits, checked)
+                if chosen:
+                    problems += _count_inputs(folder, module, scene, checked["inputs"])
         except NfbenchError as error:
             problems.append(_told(error))
             problems += _damaged(folder, problems[-1]) if check else []
-    found = {"format": spec.name, "protocol": spec.protocol, "scenes": scenes, "problems": problems}
+    found: dict[str, Any] = {"format": spec.name, "protocol": spec.protocol, "given": module.given, "inputs": kinds}
+    found = {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    found |= {"scenes": scenes, "problems": problems}
     return {**found, "check": checked} if check else found
 
 
@@ -132,6 +143,14 @@ def _check(name: str, scene: Scene, splits: Mapping[str, Views], checked: dict[s
         checked["scenes"].append(_parts(name, tally))
         problems += _astray(name, tally)
     return list(dict.fromkeys(problems))
+
+
+def _count_inputs(folder: Path, module: Loader, scene: Scene, counts: dict[str, int]) -> list[str]:
+    """What is wrong with the files of the inputs that a scene has; those that it has are counted in `counts`."""
+    problems: list[str] = []
+    for kind in counts:
+        counts[kind] += bool(_tried(lambda kind=kind: gives(folder, module, scene, kind), problems))  # type: ignore[misc]
+    return problems
 
 
 def _decode(views: Views, index: int, xyz: NDArray[np.float32]) -> _Decoded:
@@ -262,7 +281,7 @@ def rendered(found: Mapping[str, Any], as_json: bool) -> str:
     """What `inspect` found, as text or JSON."""
     if as_json:
         return dumps(found)
-    lines = [f"format    {found['format']} (scored under {found['protocol']})"]
+    lines = [f"format    {found['format']} (scored under {found['protocol']})", *_input_lines(found)]
     for scene in found["scenes"]:
         lines.append(f"scene     {scene['name']}")
         lines += [f"  note    {note}" for note in scene.get("notes", ())]
@@ -278,8 +297,17 @@ def rendered(found: Mapping[str, Any], as_json: bool) -> str:
     return "\n".join(lines + [f"  {problem}" for problem in found["problems"]])
 
 
+def _input_lines(found: Mapping[str, Any]) -> list[str]:
+    others = [kind for kind in found["inputs"] if kind not in found["given"]]
+    if not others:
+        return [f"gives     {', '.join(found['given'])}"] if found["given"] else []
+    return [f"gives     {', '.join(found['given'])}; with --given also {', '.join(others)}"]
+
+
 def _check_lines(checked: Mapping[str, Any]) -> list[str]:
     lines = [f"decoded   {', '.join(f'{checked[kind]} {kind}' for kind in _KINDS)}"]
+    if "inputs" in checked:
+        lines.append(f"inputs    {', '.join(f'{kind} of {n}' for kind, n in checked['inputs'].items())} scenes")
     for scene in checked["scenes"]:
         masked = "" if scene["in_mask"] is None else f", {scene['in_mask']:.1%} of these in its mask"
         lines.append(

@@ -30,8 +30,11 @@ def tasks() -> list[Row]:
 
 
 def formats() -> list[Row]:
-    """Name, summary and protocol of every on-disk format."""
-    return [asdict(spec) for spec in registry().formats.values()]
+    """Name, summary and protocol of every on-disk format, what its scenes give, and the inputs that can be chosen."""
+    return [
+        asdict(spec) | {"inputs": tuple(dict.fromkeys(spec.given + spec.inputs))}
+        for spec in registry().formats.values()
+    ]
 
 
 def protocols() -> list[Row]:
@@ -76,7 +79,7 @@ KINDS: dict[str, Callable[[], list[Row]]] = {
 }
 SCHEMA = "schema"
 _SHOWN = (
-    *("needs", "gives", "presets", "paper", "protocol", "source", "unit", "better"),
+    *("needs", "gives", "given", "inputs", "presets", "paper", "protocol", "source", "unit", "better"),
     *("access", "licence", "format", "splits", "scenes", "citation", "page"),
 )  # keys of a row that have a line of their own
 

@@ -62,12 +62,23 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class FormatSpec:
-    """An on-disk format by name; `target` is a module with the functions of `nfbench.harness.dataset.Loader`."""
+    """An on-disk format by name.
+
+    Attributes:
+        name: `onet`.
+        target: a module with the functions of `nfbench.harness.dataset.Loader`.
+        summary: one sentence for `nfbench list`.
+        protocol: the id of the protocol that its scenes are measured under.
+        given: what its scenes give, as in the module: some of `views`, `cloud`, `samples`, `voxels`.
+        inputs: what `--given` can choose from beside it, as in the module.
+    """
 
     name: str
     target: str
     summary: str
     protocol: str
+    given: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

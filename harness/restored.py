@@ -125,7 +125,7 @@ def _config(kind: type[Any], record: Record, folder: Path) -> Any:  # noqa: ANN4
 
 def _scene(record: Record, name: str, format: str | None) -> Scene:
     """The scene that the record is of."""
-    own, _, every = record.task.name.partition("+every")
+    own = record.task.name
     try:
         task = find_task(name or own, format)
     except NfbenchError as error:
@@ -135,8 +135,7 @@ def _scene(record: Record, name: str, format: str | None) -> Scene:
             f"The run is of task {own}, which is found by its name no more: {error.message}",
             "Name the task, or the folder that its data is in.",
         ) from None
-    if task.name not in (own, record.task.name):
+    run = task.as_run(own)
+    if run is None:
         raise NfbenchError(f"The run is of task {own}, not of {task.name}.", "Name the task that was run.")
-    if every and task.name == own:
-        task = task.every(int(every))
-    return task.only([record.scene]).test[0].open()
+    return run.only([record.scene]).test[0].open()

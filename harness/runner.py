@@ -15,7 +15,7 @@ from typing import Any
 from nfbench.harness import provenance
 from nfbench.harness.checkpoint import folder_digest
 from nfbench.harness.errors import DataCorrupt, NfbenchError, NotFound, RecordInvalid, Unsupported, did_you_mean
-from nfbench.harness.guard import hidden_files, hiding
+from nfbench.harness.guard import hidden_files, hidden_from_learning, hiding
 from nfbench.harness.journal import LOG, Journal, journal
 from nfbench.harness.method import Budget, Learner, Validation, configure
 from nfbench.harness.picture import write_pictures
@@ -40,9 +40,10 @@ from nfbench.harness.scoring import Scores, score
 from nfbench.harness.task import SceneRef, Task
 from nfbench.harness.validation import validation
 from nfbench.harness.watcher import Watcher
-from nfbench.harness.workfolder import keep_last_good, put_in_place, state_folder, work_folder
+from nfbench.harness.workfolder import claimed_state, keep_last_good, put_in_place, work_folder
 
 PRIOR = "_prior"
+PRIOR_FILE = "prior.json"
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,12 @@ class Run:
         if not todo:
             return done
         method = kind(config, seed, self.device)
-        learns = isinstance(method, Learner) and self.checkpoint is None
+        prior = self._folder(entry, PRIOR, seed) / PRIOR_FILE
+        learns = isinstance(method, Learner) and self.checkpoint is None and not prior.exists()
         training = [self._open(ref).seen() for ref in self.task.train] if learns else []
+        hidden = hidden_from_learning(map(self._open, self.task.test), training) if training else []
         try:
-            learned = self._learn(method, training, entry, seed)
+            learned = self._learn(method, training, hidden, entry, seed)
         except (Exception, SystemExit) as error:
             return done + [self._failed(entry, ref.name, seed, error, Cost()) for ref in todo]
         return done + [self._scene(method, entry, self._open(ref), seed, learned) for ref in todo]
@@ -169,36 +172,42 @@ class Run:
     def _folder(self, entry: MethodEntry, scene: str, seed: int) -> Path:
         return run_folder(self.runs, self.task.name, entry.name, scene, seed, entry.hash)
 
-    def _learn(self, method: object, training: Sequence[Scene], entry: MethodEntry, seed: int) -> Cost:
-        """Learn the prior, or read the one that is there; what learning cost."""
+    def _learn(
+        self, method: object, training: Sequence[Scene], hidden: Sequence[Path], entry: MethodEntry, seed: int
+    ) -> Cost:
+        """Learn the prior without the files `hidden`, or read the one that is there; what learning cost."""
         cost = Cost(device=provenance.device_name(self.device))
         if not isinstance(method, Learner):
             return cost
         if self.checkpoint is not None:
             method.load(self.checkpoint)
             return cost
+        folder = self._folder(entry, PRIOR, seed)
+        if (folder / PRIOR_FILE).exists():
+            self.watcher.line(f"{self.spec.name}: the prior learned before is used again")
+            method.load(folder)
+            return Cost.model_validate_json((folder / PRIOR_FILE).read_text())
         if not training:
             raise Unsupported(
                 f"{self.spec.name} learns a prior; task {self.task.name} has no training scenes.",
                 "Choose a category task, procedural-shapes/points-to-shape for one, or a method that learns none: "
                 "deepsdf-single for signed distances, nerf or idr for views.",
             )
-        folder = self._folder(entry, PRIOR, seed)
-        if (folder / "prior.json").exists():
-            self.watcher.line(f"{self.spec.name}: the prior learned before is used again")
-            method.load(folder)
-            return Cost.model_validate_json((folder / "prior.json").read_text())
         seed_everything(seed)
-        state = state_folder(folder)
-        with self._journal(state, "learn", PRIOR) as notes, provenance.metered(self.device) as meter:
-            method.learn(training, self.budget.start(notes.listen, self.watcher.line, state))
-        work = work_folder(folder)
-        method.save(work)
-        cost.charge_learning(meter, notes.earlier)
-        (state / LOG).replace(work / LOG)
-        write_text(work / "prior.json", cost.model_dump_json())
-        put_in_place(work, folder, "prior.json")
-        shutil.rmtree(state, ignore_errors=True)
+        with claimed_state(folder) as state:
+            with (
+                hiding(hidden),
+                self._journal(state, "learn", PRIOR) as notes,
+                provenance.metered(self.device) as meter,
+            ):
+                method.learn(training, self.budget.start(notes.listen, self.watcher.line, state))
+            work = work_folder(folder)
+            method.save(work)
+            cost.charge_learning(meter, notes.earlier)
+            (state / LOG).replace(work / LOG)
+            write_text(work / PRIOR_FILE, cost.model_dump_json())
+            put_in_place(work, folder, PRIOR_FILE)
+            shutil.rmtree(state, ignore_errors=True)
         return cost
 
     def _journal(self, state: Path, stage: str, scene: str) -> AbstractContextManager[Journal]:
@@ -206,10 +215,13 @@ class Run:
         return journal(state, f"{self.spec.name} {stage}", self.watcher, charts)
 
     def _scene(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, learned: Cost) -> Outcome:  # noqa: ANN401
-        """One scene: fit, predict to disk, read back, measure, record. The only place that catches all."""
-        place = self._folder(entry, scene.name, seed)
-        folder, state = work_folder(place), state_folder(place)
-        cost = learned.model_copy()
+        """One scene, recorded; no other process takes the state of its loops away."""
+        with claimed_state(self._folder(entry, scene.name, seed)) as state:
+            return self._solve(method, entry, scene, seed, learned.model_copy(), state)
+
+    def _solve(self, method: Any, entry: MethodEntry, scene: Scene, seed: int, cost: Cost, state: Path) -> Outcome:  # noqa: ANN401
+        """Fit, predict to disk, read back, measure, record. The only place that catches all."""
+        folder = work_folder(self._folder(entry, scene.name, seed))
         try:
             seed_everything(seed)
             curve = validation(scene, self.protocol, self.curve)

@@ -152,12 +152,10 @@ def locate(predictions: Path, task: Task) -> tuple[Task, list[Part]]:
         raise DataMissing(f"There is no folder {predictions}.", "Name the folder with the predictions.")
     if (predictions / FILE).exists():
         record = read_record(predictions)
-        name, _, every = record.task.name.partition("+every")
-        if task.name not in (name, record.task.name):
+        own = task.as_run(record.task.name)
+        if own is None:
             raise NfbenchError(f"{predictions} is a run of task {record.task.name}, not of {task.name}.")
-        if every and task.name == name:
-            task = task.every(int(every))
-        task = replace(task.only([record.scene]), protocol=record.protocol)
+        task = replace(own.only([record.scene]), protocol=record.protocol)
         return task, [Part(task.test[0], predictions / "predictions", tuple(record.unsupported), record=record)]
     if len(task.test) == 1 and not (predictions / task.test[0].name).is_dir():
         return task, [Part(task.test[0], predictions)]

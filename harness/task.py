@@ -107,6 +107,22 @@ class Task:
     def _thins(self) -> Literal["views", "scenes"]:
         return self.thinned or ("views" if "views" in self.given else "scenes")
 
+    def as_run(self, name: str) -> Task | None:
+        """The declared sub-task that a run of task `name` is of, or this task where it is that; None for another task.
+
+        Both the task as it is on disk and the sub-task itself may be asked.
+        """
+        if self.name == name:
+            return self
+        own, _, every = name.partition(EVERY)
+        own, _, kind = own.partition(FROM)
+        task = self
+        if kind and task.name.partition(EVERY)[0] == own:
+            task = task.giving(kind)
+        if every.isdecimal() and EVERY not in task.name:
+            task = task.every(int(every))
+        return task if task.name == name else None
+
     def only(self, scenes: Sequence[str]) -> Task:
         """The task restricted to the named test scenes."""
         known = {ref.name: ref for ref in self.test}

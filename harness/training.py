@@ -19,9 +19,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from nfbench.harness.asking import out_of_memory
 from nfbench.harness.errors import NfbenchError
 from nfbench.harness.method import Budget, Progress, Step
-from nfbench.harness.training_state import Kept, read_state, write_state
+from nfbench.harness.training_state import Kept, global_numbers_kept, read_state, write_state
 from nfbench.harness.workfolder import LAST_GOOD
 
 Precision = Literal["fp32", "bf16"]
@@ -92,7 +93,6 @@ class Training:
 
     def __iter__(self) -> Iterator[Step]:
         index = self._resumed()
-        first = index
         self._written = time.perf_counter()
         while True:
             fraction = self.budget.spent(index, self.steps)
@@ -103,7 +103,7 @@ class Training:
             index += 1
             self._validate()
             self._keep(index)
-        if index - first == 1 and self.budget.seconds is not None:
+        if index == 1 and self.budget.seconds is not None and self.budget.elapsed() >= self.budget.seconds:
             self.budget.tell(f"The budget of {self.budget} was enough for one step only.")
         self.budget.report(Progress(index - 1, self.budget.elapsed(), 1.0, {}))
 
@@ -159,7 +159,7 @@ class Training:
                     parts.append(part.detach())
                 return torch.stack(parts).sum()
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 self._shrink(rows, error)
 
@@ -207,7 +207,7 @@ class Training:
         write_state(path, self.kept, about)
 
     def _validate(self) -> None:
-        """Measure the field where it is time to, with the clock and all random numbers as if it had not been."""
+        """Measure the field where it is time to, with the clock and the global generators as if it had not been."""
         check = self.budget.validation
         if check is None or self._field is None:
             return
@@ -217,7 +217,7 @@ class Training:
             return
         self._validated = due[-1]
         started = time.perf_counter()
-        with torch.random.fork_rng(), torch.no_grad():
+        with global_numbers_kept(), torch.no_grad():
             numbers = {f"validation {name}": value for name, value in check.measure(self._field()).items()}
         self._shift(time.perf_counter() - started)
         self.budget.report(Progress(self._step.index, self.budget.elapsed(), self._step.fraction, numbers))
@@ -226,12 +226,3 @@ class Training:
         """Move the start of the budget's clock by `seconds`."""
         assert self.budget.started is not None
         self.budget = dataclasses.replace(self.budget, started=self.budget.started + seconds)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the CPU or on a GPU."""
-    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, kinds) or any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # how torch's allocators put it

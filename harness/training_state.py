@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -85,6 +86,16 @@ def _put(thing: Kept, state: Any) -> None:  # noqa: ANN401
         thing.bit_generator.state = state
     else:
         thing.load_state_dict(state)
+
+
+@contextmanager
+def global_numbers_kept() -> Iterator[None]:
+    """The global generators of torch, numpy and Python are afterwards where they were before."""
+    state = _global_state()
+    try:
+        yield
+    finally:
+        _put_global(state)
 
 
 def _global_state() -> dict[str, Any]:

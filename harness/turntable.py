@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfbench.harness.camera import Cameras
-from nfbench.harness.errors import NfbenchError, NotFound, did_you_mean
+from nfbench.harness.errors import ContractBroken, NfbenchError, NotFound, did_you_mean
 from nfbench.harness.extraction import extracted, mesh_of
 from nfbench.harness.image import quantise
 from nfbench.harness.method import Meshed, Renders, Valued
@@ -147,7 +147,9 @@ class _Seen:
             return mesh_of(field, box, self._section)
         if isinstance(field, Valued) and field.kind in _LEVELS:
             return extracted(field.value, box, _RESOLUTION, _LEVELS[field.kind], field.kind != "sdf", field.kind).mesh
-        assert isinstance(field, Meshed)
+        if not isinstance(field, Meshed):
+            kind = getattr(field, "kind", None)
+            raise ContractBroken(f"{type(field).__name__}.kind is {kind!r}.", f"Kinds: {', '.join(_LEVELS)}.")
         return field.mesh()
 
 

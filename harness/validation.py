@@ -58,7 +58,7 @@ def validation(scene: Scene, protocol: Protocol, seconds: tuple[float, ...]) -> 
             found["psnr"] = float(np.mean([psnr(rendered(field, chosen, i), t) for i, t in enumerate(truth)]))
         level = None if protocol.surface is None else getattr(protocol.surface.levels, str(_kind(field)), None)
         if points is not None and points.value is not None and level is not None:
-            every = max(1, len(points) // _POINTS)
+            every = max(1, -(-len(points) // _POINTS))
             value = np.asarray(field.value(points.xyz[::every]))
             inside = value < level if field.kind == "sdf" else value > level
             found["iou"] = iou(inside, points.value[::every] >= 0.5)

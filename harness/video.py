@@ -62,13 +62,13 @@ def _write_mp4(path: Path, frames: Sequence[Image], seconds: float) -> None:
 
     av = _av()
     height, width = frames[0].shape[:2]
-    even = np.pad  # H.264 in 4:2:0 has pixels by twos
     with path.open("wb") as file, av.open(file, "w", format="mp4") as container:
         rate = Fraction(len(frames) / seconds).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options={"crf": _QUALITY})
+        # H.264 in 4:2:0 has pixels by twos
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         for frame in frames:
-            padded = even(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            padded = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")))
         container.mux(stream.encode())
 

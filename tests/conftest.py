@@ -1,7 +1,8 @@
-"""Shared fixtures: the folder of real samples, where the caller has one; torchvision without its compiled part."""
+"""Shared fixtures: the folder of real samples, where there is one; torch on one thread; torchvision as Python alone."""
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,17 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     folder = Path(given)
     assert folder.is_dir(), f"--real-data {folder} is no folder"
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: for small networks, which more threads slow down, and for sums that repeat bit by bit."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @cache

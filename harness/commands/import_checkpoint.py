@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def import_checkpoint(
     adopted = method.adopt(read_official(file), opened)
     (method if adopted is None else adopted).save(output)
     print(f"Wrote {output}: {_numbers(output):,} numbers of {name}.")
-    print(f"  nfbench run {name} {task or 'TASK'} --preset {preset} --checkpoint {output}")
+    fields = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    where = shlex.quote(task) if task else "TASK"
+    how = f" --format {format}" if task and format else ""
+    print(f"  nfbench run {name} {where}{how} --preset {preset}{fields} --checkpoint {shlex.quote(str(output))}")
 
 
 def _scene(task: str, scene: str | None, format: str | None) -> Scene:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from nfbench.harness.commands.weights import check_weights
 from nfbench.harness.console import watching
@@ -17,6 +16,7 @@ from nfbench.harness.protocol import protocol as find_protocol
 from nfbench.harness.record import Record, check_writable
 from nfbench.harness.registry import MethodSpec, method_spec, resolve
 from nfbench.harness.runner import Outcome, Run, choose_device
+from nfbench.harness.task import Task
 from nfbench.harness.validation import parse_times
 from nfbench.harness.watcher import Watcher
 
@@ -55,33 +55,34 @@ def run_methods(
     check_weights(lpips_weights)
     own = settings_by_method(specs, preset, dict(split_setting(text) for text in settings))
     allowed = Budget.parse(budget) if budget else Budget()
-    whole = find_task(task_name, format)
-    task = (whole if given is None else whole.giving(given)).every(test_every)
-    if task.plain is not None:
-        raise NfbenchError(
-            f"{task_name} is plain truth, which gives a method nothing to learn from.",
-            f"Score predictions with it: nfbench score PREDICTIONS {task_name} --protocol ID.",
-        )
+    task = _sub_task(task_name, format, given, test_every)
     task, wrong = readable(task) if skip_bad else (task, {})
     chosen = find_protocol(protocol or task.protocol)
     check_writable(runs)
     where = choose_device(device)
-    options: dict[str, Any] = {
-        "lpips_weights": tuple(lpips_weights),
-        "curve": parse_times(curve),
-        "charts": tensorboard,
-        "checkpoint": checkpoint,
-    }
+    times = parse_times(curve)
     outcomes: list[Outcome] = []
     with watching(quiet) as watcher:
         for name, why in wrong.items():
             watcher.line(f"left out: {name}: {why}")
         try:
             for spec in specs:
+                run = Run(
+                    spec,
+                    task,
+                    chosen,
+                    runs,
+                    preset,
+                    own[spec.name],
+                    allowed,
+                    where,
+                    lpips_weights=tuple(lpips_weights),
+                    watcher=watcher,
+                    curve=times,
+                    charts=tensorboard,
+                    checkpoint=checkpoint,
+                )
                 for seed in seeds:
-                    run = Run(
-                        spec, task, chosen, runs, preset, own[spec.name], allowed, where, watcher=watcher, **options
-                    )
                     outcomes += run(seed)
                     _tell(watcher, outcomes[-len(task.test) :], chosen)
         except KeyboardInterrupt:
@@ -93,6 +94,18 @@ def run_methods(
     shown = [board for board in boards if (board.task, board.protocol) == (task.name, chosen.id)]
     print(resolve("nfbench.leaderboards.table:render")(shown, "text"))
     _check_success([outcome.record for outcome in outcomes])
+
+
+def _sub_task(name: str, format: str | None, given: str | None, every: int) -> Task:
+    """The task that methods are run on: the declared sub-task that `--given` and `--test-every` ask for."""
+    whole = find_task(name, format)
+    task = (whole if given is None else whole.giving(given)).every(every)
+    if task.plain is not None:
+        raise NfbenchError(
+            f"{name} is plain truth, which gives a method nothing to learn from.",
+            f"Score predictions with it: nfbench score PREDICTIONS {name} --protocol ID.",
+        )
+    return task
 
 
 def _check_success(records: Sequence[Record]) -> None:

@@ -49,13 +49,7 @@ TINY = dataclasses.replace(
 SPHERE = ((0.0, 0.0, 0.0), 1.0)
 WHITE = (1.0, 1.0, 1.0)
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def field_of(config, seed=0, sphere=SPHERE):
@@ -311,7 +305,6 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(scene):
-    torch.set_num_threads(1)
     return Idr(TINY, seed=1).fit(scene.seen(), Budget(steps=400))
 
 

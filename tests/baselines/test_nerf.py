@@ -18,13 +18,7 @@ TINY = dataclasses.replace(
     Nerf.presets["tiny"], width=32, view_width=16, frequencies=5, coarse=48, grid=16, samples=2048
 )
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def ring(count, size=24):

@@ -170,10 +170,9 @@ class Stopped(Exception):
     """The process is killed."""
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", METHODS)
 def test_learning_goes_on_bit_by_bit_where_it_was_broken_off(kind, tmp_path, monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     scenes, taken, keep = [full_sphere(i) for i in range(5)], [], Training._keep
 
     def learned_by(budget):
@@ -196,7 +195,6 @@ def test_learning_goes_on_bit_by_bit_where_it_was_broken_off(kind, tmp_path, mon
     monkeypatch.setattr(Training, "_keep", keep)
     told = []
     again = learned_by(Budget(steps=9).start(keep=tmp_path, tell=told.append))
-    torch.set_num_threads(threads)
     assert taken == [1, 2, 3, 4, 5, 6, 7] and "Going on from step 5" in told[0]
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 

@@ -52,13 +52,7 @@ LIKE_PAPER = dataclasses.replace(  # whole images, march from the camera, nothin
     fit_every=3,
 )
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def ball(seed, views=6, hidden=0, size=16):
@@ -352,11 +346,8 @@ def test_the_plain_step_gives_the_same_loss_and_gradients():
 
 @pytest.fixture(scope="module")
 def learned():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     method = Srn(dataclasses.replace(SMALL, width=32, steps=400, rate=5e-3, fit_steps=60, fit_rays=128))
     method.learn([ball(i) for i in range(10)], Budget())
-    torch.set_num_threads(threads)
     return method
 
 

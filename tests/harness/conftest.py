@@ -1,14 +1,18 @@
-"""The command line in this process: exit code, standard output and standard error of one call."""
+"""Shared fixtures: the command line in this process; the probe's ball as a Blender folder."""
 
 import sys
 
 import pytest
 
 from nfbench.harness.cli import main
+from nfbench.harness.probe import ball
+from nfbench.loaders import blender
 
 
 @pytest.fixture
 def nfbench(monkeypatch, capsys):
+    """Call the command line: exit code, standard output and standard error."""
+
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["nfbench", *map(str, arguments)])
         try:
@@ -20,3 +24,12 @@ def nfbench(monkeypatch, capsys):
         return code, out, err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def blender_ball(tmp_path_factory):
+    """A small scene in Blender format, which no test changes."""
+    made = ball(tmp_path_factory.mktemp("ball"))
+    target = tmp_path_factory.mktemp("data") / "ball"
+    blender.write(target, {"train": made.given.views, "test": made.hidden})
+    return target

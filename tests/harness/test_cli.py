@@ -8,25 +8,15 @@ import numpy as np
 import pytest
 
 from nfbench.harness.png import read_png, write_png
-from nfbench.harness.probe import ball
 from nfbench.loaders import blender
 
 EXAMPLE = "examples/my_method.py:MyMethod"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A small scene in Blender format."""
-    made = ball(tmp_path_factory.mktemp("ball"))
-    target = tmp_path_factory.mktemp("data") / "ball"
-    blender.write(target, {"train": made.given.views, "test": made.hidden})
-    return target
-
-
 @pytest.fixture
-def scene(folder, tmp_path):
-    """A copy of it that a test may damage."""
-    return shutil.copytree(folder, tmp_path / "scene" / "ball")
+def scene(blender_ball, tmp_path):
+    """A copy of the ball that a test may damage."""
+    return shutil.copytree(blender_ball, tmp_path / "scene" / "ball")
 
 
 @pytest.fixture
@@ -190,9 +180,9 @@ def damage_json(scene):
     [v for k, v in sorted(globals().items()) if k.startswith("damage_")],
     ids=lambda f: f.__name__,
 )
-def test_damaged_data_is_named_and_other_records_are_untouched(nfbench, scene, folder, tmp_path, damage):
+def test_damaged_data_is_named_and_other_records_are_untouched(nfbench, scene, blender_ball, tmp_path, damage):
     runs = tmp_path / "runs"
-    assert nfbench("run", "mean-colour", folder, "--runs", runs)[0] == 0
+    assert nfbench("run", "mean-colour", blender_ball, "--runs", runs)[0] == 0
     before = {p: p.read_bytes() for p in runs.rglob("record.json")}
     name = damage(scene)
     code, _, err = nfbench("run", "mean-colour,nearest-view", scene, "--runs", runs)

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from nfbench.harness.errors import ContractBroken
-from nfbench.harness.guard import hidden_files, hiding
+from nfbench.harness.guard import hidden_files, hidden_from_learning, hiding
 from nfbench.harness.probe import ball
+from nfbench.harness.scene import Given
 
 
 def test_hidden_files_cannot_be_opened_while_a_method_runs(tmp_path, monkeypatch):
@@ -54,6 +55,17 @@ def test_what_lies_beside_the_hidden_views_is_hidden_too(tmp_path):
     scene = ball(tmp_path)
     fewer = replace(scene, hidden=scene.hidden.subset([0]))
     assert hidden_files(fewer) == sorted(scene.hidden.files)
+
+
+def test_learning_sees_its_own_images_and_no_other_scenes_truth(tmp_path):
+    learned, solved = ball(tmp_path / "a"), ball(tmp_path / "b")
+    assert hidden_from_learning([solved], [learned.seen()]) == sorted(solved.hidden.files)
+    assert hidden_from_learning([solved, learned], [learned.seen()]) == sorted(
+        [*learned.hidden.files, *solved.hidden.files]
+    )
+    shared = replace(learned, given=replace(learned.given, views=solved.hidden))
+    assert hidden_from_learning([solved], [shared]) == [], "what is given to learn from may be read"
+    assert hidden_from_learning([solved], [replace(solved, given=Given())]) == sorted(solved.hidden.files)
 
 
 def test_the_guard_ends_with_an_error(tmp_path):

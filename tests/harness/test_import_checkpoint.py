@@ -1,23 +1,15 @@
 """From a checkpoint as the original code saves it to a scored run, without training."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
 
 from nfbench.baselines.idr import Idr, IdrField, _original
-from nfbench.harness.probe import ball
 from nfbench.harness.record import find_records, read_record
-from nfbench.loaders import blender
 
 SMALL = ("--set", "width=48", "--set", "colour_width=16", "--set", "guide=0")
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    made = ball(tmp_path_factory.mktemp("ball"))
-    target = tmp_path_factory.mktemp("data") / "ball"
-    blender.write(target, {"train": made.given.views, "test": made.hidden})
-    return target
 
 
 @pytest.fixture
@@ -32,12 +24,14 @@ def official(tmp_path):
     return tmp_path / "latest.pth", field
 
 
-def test_an_imported_checkpoint_is_scored_in_place_of_training(nfbench, scene, official, tmp_path):
+def test_an_imported_checkpoint_is_scored_in_place_of_training(nfbench, blender_ball, official, tmp_path):
     file, field = official
     code, out, err = nfbench("import-checkpoint", "idr", file, "-o", tmp_path / "mine", "--preset", "tiny", *SMALL)
     assert code == 0, err
-    assert f"nfbench run idr TASK --preset tiny --checkpoint {tmp_path / 'mine'}" in out
-    run = ("run", "idr", scene, "--preset", "tiny", *SMALL, "--checkpoint", tmp_path / "mine", "--device", "cpu")
+    told = shlex.split(out.splitlines()[1])
+    assert told == ["nfbench", "run", "idr", "TASK", "--preset", "tiny", *SMALL, "--checkpoint", str(tmp_path / "mine")]
+    told[3] = str(blender_ball)
+    run = (*told[1:], "--device", "cpu")
     code, _, err = nfbench(*run, "--runs", tmp_path / "runs")
     assert code == 0, err
     (folder,) = find_records(tmp_path / "runs")
@@ -75,9 +69,19 @@ def test_a_folder_that_is_there_and_a_file_that_is_not(nfbench, official, tmp_pa
     assert code == 2 and "absent.pth" in err
 
 
-def test_a_checkpoint_of_another_method_fails_by_name(nfbench, scene, official, tmp_path):
+def test_a_checkpoint_of_another_method_fails_by_name(nfbench, blender_ball, official, tmp_path):
     nfbench("import-checkpoint", "idr", official[0], "-o", tmp_path / "mine", "--preset", "tiny", *SMALL)
-    run = ("run", "nerf", scene, "--preset", "tiny", "--checkpoint", tmp_path / "mine", "--runs", tmp_path / "runs")
+    run = (
+        "run",
+        "nerf",
+        blender_ball,
+        "--preset",
+        "tiny",
+        "--checkpoint",
+        tmp_path / "mine",
+        "--runs",
+        tmp_path / "runs",
+    )
     code, _, err = nfbench(*run)
     assert code == 2 and "belongs to idr, not to nerf" in err
     code, _, err = nfbench(*run[:-3], tmp_path / "nothing", *run[-2:])

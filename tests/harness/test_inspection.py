@@ -43,6 +43,7 @@ def check(monkeypatch, splits, **of):
     """What --check finds in a scene of a made-up format."""
 
     class Made:
+        given = ("views",)
         read = staticmethod(
             lambda folder: Scene("s", Given(of.get("views"), of.get("cloud")), BOX, surface=of.get("surface"))
         )

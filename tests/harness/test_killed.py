@@ -10,9 +10,7 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
-from nfbench.harness.probe import ball
 from nfbench.harness.record import find_records, read_record
-from nfbench.loaders import blender
 
 SCRIPT = """
 import sys, torch
@@ -23,14 +21,6 @@ training._KEEP_SECONDS = 0.05
 training._KEEP_SHARE = 0.0
 main()
 """
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    made = ball(tmp_path_factory.mktemp("ball"))
-    target = tmp_path_factory.mktemp("data") / "ball"
-    blender.write(target, {"train": made.given.views, "test": made.hidden})
-    return target
 
 
 def start(scene, runs, method, *settings):
@@ -51,12 +41,12 @@ def parameters(runs):
 
 
 @pytest.mark.parametrize("method", ["nerf", "idr"])
-def test_a_killed_run_ends_with_the_parameters_of_one_that_was_not(scene, tmp_path, method):
-    whole = start(scene, tmp_path / "whole", method)
+def test_a_killed_run_ends_with_the_parameters_of_one_that_was_not(blender_ball, tmp_path, method):
+    whole = start(blender_ball, tmp_path / "whole", method)
     _, told = whole.communicate(timeout=300)
     assert whole.returncode == 0, told
 
-    broken = start(scene, tmp_path / "broken", method)
+    broken = start(blender_ball, tmp_path / "broken", method)
     states = tmp_path / "broken"
     while not list(states.rglob("state.safetensors")):
         assert broken.poll() is None, broken.stderr.read()
@@ -67,7 +57,7 @@ def test_a_killed_run_ends_with_the_parameters_of_one_that_was_not(scene, tmp_pa
     if find_records(tmp_path / "broken"):
         pytest.fail("the run ended before it could be killed: give it more steps")
 
-    again = start(scene, tmp_path / "broken", method)
+    again = start(blender_ball, tmp_path / "broken", method)
     _, told = again.communicate(timeout=300)
     assert again.returncode == 0, told
     assert "Going on from step" in told

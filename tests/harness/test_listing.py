@@ -9,7 +9,7 @@ from nfbench.harness import listing
 from nfbench.harness.errors import NotFound
 from nfbench.harness.metric import METRICS
 from nfbench.harness.protocol import protocol
-from nfbench.harness.registry import ProtocolSpec, Registry, registry
+from nfbench.harness.registry import FormatSpec, ProtocolSpec, Registry, registry
 from nfbench.harness.sampling_floor import shipped_floors
 
 
@@ -190,6 +190,21 @@ def test_an_unknown_kind_gives_the_nearest(typed, meant):
     with pytest.raises(NotFound, match=f"nothing called '{typed}'") as caught:
         listing.text(typed, as_json=False)
     assert meant in caught.value.hint
+
+
+def test_what_a_format_gives_and_can_give_is_told(monkeypatch):
+    shelf = {
+        "two": FormatSpec("two", "nowhere.two", "One of two inputs.", "p@1", ("cloud",), ("views", "cloud")),
+        "one": FormatSpec("one", "nowhere.one", "One input.", "p@1", ("views",)),
+        "none": FormatSpec("none", "nowhere.none", "Truth alone.", "p@1"),
+    }
+    monkeypatch.setattr(listing, "registry", lambda: Registry(formats=shelf))
+    found = rows("formats")
+    assert (found["two"]["given"], found["two"]["inputs"]) == (["cloud"], ["cloud", "views"])
+    assert (found["one"]["given"], found["one"]["inputs"]) == (["views"], ["views"])
+    assert (found["none"]["given"], found["none"]["inputs"]) == ([], [])
+    told = listing.text("formats", as_json=False)
+    assert "      given: cloud\n      inputs: cloud, views\n" in told and told.count("given:") == 2
 
 
 def test_listing_loads_nothing_heavy():

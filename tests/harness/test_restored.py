@@ -84,8 +84,8 @@ def test_a_config_that_fits_no_more_is_told(ran):
         restored(folder, record, method)
 
 
-def mesh_run(folder, task="procedural/knot", mesh=True):
-    scene = find_task("procedural/knot").test[0].name
+def mesh_run(folder, task="procedural/knot", mesh=True, scene="", protocol="procedural@1"):
+    scene = scene or find_task("procedural/knot").test[0].name
     entry = MethodEntry(name="visual-hull", target="nfbench.baselines.visual_hull:VisualHull", config={"resolution": 8})
     write_record(
         folder,
@@ -94,7 +94,7 @@ def mesh_run(folder, task="procedural/knot", mesh=True):
             task=TaskEntry(name=task, version="1", scenes=[scene]),
             scene=scene,
             seed=0,
-            protocol="procedural@1",
+            protocol=protocol,
             primary="psnr",
             status="ok",
         ),
@@ -115,6 +115,18 @@ def test_without_a_checkpoint_the_predicted_mesh_is_the_field(tmp_path):
     assert len(found.scene.hidden) == -(-len(whole.hidden) // 8)
     assert found.scene.background == found.protocol.image.background
     assert found.protocol.id == "procedural@1"
+
+
+def test_a_run_on_another_input_is_restored_from_the_whole_task(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    write_ply(data / "tetrahedron.ply", MESH)
+    mesh_run(tmp_path / "run", task="meshes/data+from-samples", scene="tetrahedron", protocol="onet-shapenet@1")
+    for task in (data, f"{data}+from-samples"):
+        found = restored_run(tmp_path / "run", str(task))
+        assert found.scene.given.kinds() == ("samples",) and found.scene.name == "tetrahedron"
+    with pytest.raises(NfbenchError, match=r"of task meshes/data\+from-samples, not of meshes/data\+from-voxels"):
+        restored_run(tmp_path / "run", f"{data}+from-voxels")
 
 
 def test_what_is_not_there_is_told(tmp_path):

@@ -64,6 +64,19 @@ class Learned(Flat):
         self.grey = float((folder / "grey.txt").read_text())
     def render(self, cameras):
         return super().render(cameras) * 0 + self.grey
+
+class LearnsPeeking(Learned):
+    def learn(self, scenes, budget):
+        super().learn(scenes, budget)
+        scenes[0].given.views.image(0)
+        (scenes[0].given.views.files[0].parent.parent / "test" / "v_0.png").read_bytes()
+
+class LearnsPeekingInSilence(LearnsPeeking):
+    def learn(self, scenes, budget):
+        try:
+            super().learn(scenes, budget)
+        except Exception:
+            pass
 '''
 
 
@@ -174,6 +187,32 @@ def test_a_prior_is_learned_once_and_read_again(run, task):
     assert lines == ["Learned: the prior learned before is used again"]
     assert second.record.scores == first.record.scores
     assert second.record.cost.learn_seconds == first.record.cost.learn_seconds
+
+
+@pytest.mark.parametrize("name", ["LearnsPeeking", "LearnsPeekingInSilence"])
+def test_learning_from_a_hidden_file_is_a_failure_by_name(run, task, tmp_path, name):
+    (outcome,) = run(name)(0)
+    record = read_record(outcome.folder)
+    assert (record.status, record.error.type) == ("failed", "ContractBroken") and not record.error.traceback
+    assert str(tmp_path / "ball" / "test" / "v_0.png") in record.error.message
+    assert not list((tmp_path / "runs").rglob("grey.txt")), "what was learned from it is not kept"
+    assert task.test[0].open().hidden.image(0).shape == (24, 24, 4), "and all is open again afterwards"
+
+
+def test_data_that_cannot_be_opened_is_told_before_learning_and_a_learned_prior_needs_no_training_data(run, task):
+    from dataclasses import replace
+
+    def broken():
+        raise DataMissing("There is no transforms_test.json.")
+
+    gone = SceneRef("other", broken)
+    with pytest.raises(DataMissing):
+        run("Learned", task=replace(task, test=(*task.test, gone)))(0)
+    learned = run("Learned")
+    assert not (learned.runs / "test" / "ball" / "Learned").exists()
+    (first,) = learned(0)
+    (first.folder / "record.json").unlink()
+    assert run("Learned", task=replace(task, train=(gone,)))(0)[0].record.status == "ok"
 
 
 def test_a_learner_without_training_scenes_is_unsupported(run, task):

@@ -92,3 +92,19 @@ def test_no_sub_task_changes_what_is_measured(scene):
     opened = part.test[0].open()
     np.testing.assert_array_equal(opened.occupancy.xyz, scene.occupancy.xyz)
     assert (part.version, part.protocol, opened.surface) == ("1", "procedural@1", scene.surface)
+
+
+def test_the_sub_task_of_a_run_is_found_from_the_task_on_disk(scene):
+    whole = replace(task(scene, inputs=KINDS, give=lambda kind: scene), thinned="scenes")
+    for part in (whole, whole.every(2), whole.giving("views"), whole.giving("views").every(2)):
+        for asked in (whole, part):
+            found = asked.as_run(part.name)
+            assert (found.name, found.given, len(found.test)) == (part.name, part.given, len(part.test))
+    eighth = whole.giving("views").every(2)
+    for half_way in (whole.giving("views"), whole.every(2)):
+        assert half_way.as_run(eighth.name).name == eighth.name
+    for other in ("made/cubes", "made/balls+every3", "made/balls", "made/balls+everyone"):
+        assert whole.every(2).as_run(other) is None
+    assert whole.as_run("made/cubes+from-views") is None
+    with pytest.raises(Unsupported, match="cannot give voxels"):
+        task(scene).as_run("made/balls+from-voxels")

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pytest
@@ -9,17 +10,12 @@ from torch import nn
 
 from nfbench.harness.errors import DataCorrupt, NfbenchError
 from nfbench.harness.method import Budget, Validation
+from nfbench.harness.runner import seed_everything
 from nfbench.harness.training import STATE, Diverged, Training
 from nfbench.harness.training_state import read_state, write_state
 from nfbench.harness.workfolder import LAST_GOOD
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Stopped(Exception):
@@ -190,20 +186,33 @@ def test_a_budget_for_one_step_only_is_told():
     assert told and "one step" in told[0]
 
 
+def test_one_step_that_is_not_all_that_the_seconds_allow_is_not_told(tmp_path):
+    told = []
+    train(Budget(seconds=1e9, steps=1).start(tell=told.append))
+    with pytest.raises(Stopped):
+        train(Budget(seconds=1e9, steps=15).start(keep=tmp_path), stop=14, keep_always=True)
+    train(Budget(seconds=1e9, steps=15).start(keep=tmp_path, tell=told.append))
+    assert told == ["Going on from step 14, 0 s into the budget."]
+
+
 def test_the_validation_curve_is_measured_at_its_times_and_changes_nothing():
     now = {"value": 0.0}
     measured = []
 
     def measure(field):
-        torch.rand(3)  # draws that must not be seen by the loop
+        torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002  # draws that must not be seen by the loop
         measured.append(field)
         return {"psnr": 20.0}
 
     heard = []
+    seed_everything(3)
     plain, _ = train(Budget(steps=40))
+    expected = np.random.rand(), random.random()  # noqa: NPY002
+    seed_everything(3)
     budget = Budget(steps=40).start(heard.append, validation=Validation((0.0, 1e-6, 1e9), measure))
     again, _ = train(budget, field=lambda: now)
     assert same(plain, again)
+    assert (np.random.rand(), random.random()) == expected  # noqa: NPY002
     assert measured == [now]  # two times were due at the first step and are one measurement, the third never came
     assert any(report.numbers == {"validation psnr": 20.0} for report in heard)
 

@@ -155,3 +155,11 @@ def test_what_is_wrong_is_found_before_any_work(scene, tmp_path):
     with pytest.raises(ContractBroken, match="NaN"):
         turntable(bad, scene, tmp_path / "film.webp", 1, 8)
     assert not (tmp_path / "film.webp").exists()
+
+
+def test_a_kind_of_value_that_is_none_is_told_where_no_protocol_has_a_level(scene, tmp_path):
+    field = Density()
+    field.kind = "heat"
+    with pytest.raises(ContractBroken, match="kind is 'heat'") as caught:
+        turntable(field, scene, tmp_path / "film.webp", frames=1, pixels=8)
+    assert caught.value.hint == "Kinds: sdf, occupancy, density."

@@ -1,6 +1,10 @@
+import shutil
+import subprocess
+import sys
+
 from nfbench.harness.journal import LOG
 from nfbench.harness.record import FILE, MethodEntry, Record, TaskEntry, read_record, write_record
-from nfbench.harness.workfolder import LAST_GOOD, keep_last_good, put_in_place, state_folder, work_folder
+from nfbench.harness.workfolder import LAST_GOOD, claimed_state, keep_last_good, put_in_place, state_folder, work_folder
 
 
 def record(status):
@@ -59,3 +63,40 @@ def test_the_state_that_a_run_goes_on_from_stays_after_a_failure(tmp_path):
     (state / "training" / "state.safetensors").write_text("state")
     keep_last_good(state, work)
     assert (state / "training" / "state.safetensors").is_file() and not list(work.iterdir())
+
+
+def test_two_at_the_same_run_do_not_share_their_state(tmp_path):
+    folder = tmp_path / "a" / "0-abc"
+    with claimed_state(folder) as first:
+        (first / LOG).write_text("first")
+        with claimed_state(folder) as second:
+            assert second != first and second.parent == first.parent and not list(second.iterdir())
+            (second / LOG).write_text("second")
+        assert not second.exists() and (first / LOG).read_text() == "first"
+    assert first == state_folder(folder) and (first / LOG).read_text() == "first", "a broken-off run goes on from it"
+    with claimed_state(folder) as again:
+        assert again == first
+
+
+def test_a_state_that_its_owner_removed_is_claimed_anew(tmp_path):
+    folder = tmp_path / "0-abc"
+    with claimed_state(folder) as first:
+        shutil.rmtree(first)
+        with claimed_state(folder) as second:
+            assert second == first and second.is_dir(), "the lock on the removed folder holds nobody up"
+    assert second.is_dir()
+
+
+def test_a_killed_process_holds_nothing(tmp_path):
+    folder = tmp_path / "0-abc"
+    script = (
+        "import sys, time; from pathlib import Path; from nfbench.harness.workfolder import claimed_state\n"
+        "with claimed_state(Path(sys.argv[1])) as state: print(state.name, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, folder], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline().strip() == state_folder(folder).name
+        with claimed_state(folder) as mine:
+            assert mine != state_folder(folder)
+        other.kill()
+    with claimed_state(folder) as mine:
+        assert mine == state_folder(folder)
