@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +39,8 @@ class Journal:
             self.earlier = max(0.0, progress.seconds - (time.perf_counter() - self._opened))
             self._forget(progress.step)
         numbers = {name: float(value) for name, value in progress.numbers.items()}
-        row = {"step": progress.step, "seconds": round(progress.seconds, 3), **numbers}
+        known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}  # JSON has no others
+        row = {"step": progress.step, "seconds": round(progress.seconds, 3), **known}
         self._log.write(json.dumps(row) + "\n")
         self._log.flush()  # what a killed run has reported is what its successor shows
         self.steps = progress.step + 1

@@ -71,7 +71,8 @@ def read(folder: Path, *, file: int = 0, points: int = CLOUD, noise: float = NOI
     surface = read_cloud(_file(folder, _CLOUD, file))[0]
     occupancy = read_points(_file(folder, _POINTS, file), seed=seed)[0]
     cloud = noisy(surface, points, noise, seed)
-    return Scene(name(folder), Given(cloud=cloud), cube(EDGE), surface=surface, occupancy=occupancy)
+    withheld = tuple(_file(folder, kind, at) for kind in (_CLOUD, _POINTS) for at in range(FILES))
+    return Scene(name(folder), Given(cloud=cloud), cube(EDGE), surface=surface, occupancy=occupancy, withheld=withheld)
 
 
 def read_training(folder: Path) -> Scene:

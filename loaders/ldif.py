@@ -78,6 +78,7 @@ def read(folder: Path) -> Scene:
         surface=_surface(folder, frame),
         occupancy=checked(folder / _UNIFORM, uniform[:, :3], value=inside, kind="occupancy"),
         frame=frame,
+        withheld=(folder / _MESH, folder / _SURFACE),
     )
 
 

@@ -81,6 +81,7 @@ def read(scan: Path) -> Scene:
         box_around(corners),
         surface=surface,
         occupancy=None if samples is None else _inside(samples),
+        withheld=(mesh, *(root / kind / f"{shape}.ply.npy" for kind in (_QUERY, _DISTANCE))),
     )
 
 

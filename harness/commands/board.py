@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nfbench.harness.dataset import task as find_task
 from nfbench.harness.errors import NfbenchError, NotFound, did_you_mean
+from nfbench.harness.record import write_text
 from nfbench.harness.registry import registry, resolve
 
 
@@ -32,7 +33,7 @@ def show_board(task: str | None, runs: Path, form: str, output: Path | None) -> 
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        write_text(output, text if text.endswith("\n") else text + "\n")
     except OSError as error:
         raise NfbenchError(f"{output} cannot be written: {error.strerror}.", "Choose another -o file.") from error
     print(f"Wrote {output}.")

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from nfbench.harness.commands.run import settings_by_method, split_setting
+from nfbench.harness.commands.run import settings_by_method, split_settings
 from nfbench.harness.dataset import task as find_task
 from nfbench.harness.errors import NfbenchError, Unsupported
 from nfbench.harness.method import configure
@@ -39,7 +39,7 @@ def import_checkpoint(
         raise Unsupported(f"{name} has no original checkpoints to import.", f"These have: {', '.join(can)}.")
     if output.exists() and (output.is_file() or any(output.iterdir())):
         raise NfbenchError(f"{output} is there already.", "Name a folder that is not there, or an empty one.")
-    own = settings_by_method([spec], preset, dict(split_setting(text) for text in settings))[spec.name]
+    own = settings_by_method([spec], preset, split_settings(settings))[spec.name]
     method = kind(configure(kind, preset, own), 0, "cpu")
     opened = None if task is None else _scene(task, scene, format)
     adopted = method.adopt(read_official(file), opened)
@@ -55,6 +55,8 @@ def _scene(task: str, scene: str | None, format: str | None) -> Scene:
     """The one scene, hidden views and all: the original's frame may come from all cameras."""
     found = find_task(task, format)
     refs = (found if scene is None else found.only([scene])).test
+    if not refs:
+        raise NfbenchError(f"{task} has no scene to be solved.", "Name a task with test scenes.")
     if len(refs) > 1:
         names = ", ".join(ref.name for ref in refs[:8])
         raise NfbenchError(f"{task} has {len(refs)} scenes.", f"Say which one with --scene: {names}.")

@@ -53,7 +53,7 @@ def run_methods(
     if not specs:
         raise NfbenchError("No method is named.", "nfbench list methods says which there are.")
     check_weights(lpips_weights)
-    own = settings_by_method(specs, preset, dict(split_setting(text) for text in settings))
+    own = settings_by_method(specs, preset, split_settings(settings))
     allowed = Budget.parse(budget) if budget else Budget()
     task = _sub_task(task_name, format, given, test_every)
     task, wrong = readable(task) if skip_bad else (task, {})
@@ -149,12 +149,22 @@ def settings_by_method(
     return own
 
 
-def split_setting(text: str) -> tuple[str, str]:
-    """Field and value of `field=value`."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise NfbenchError(f"--set {text!r} is no setting.", "Write --set field=value.")
-    return name.strip().replace("-", "_"), value.strip()
+def split_settings(texts: Sequence[str]) -> dict[str, str]:
+    """Field to value of several `field=value`.
+
+    Raises:
+        NfbenchError: one that is not so, or a field that is set twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise NfbenchError(f"--set {text!r} is no setting.", "Write --set field=value.")
+        field = name.strip().replace("-", "_")
+        if field in found:
+            raise NfbenchError(f"--set gives {field} twice: {found[field]} and {value.strip()}.", "Give it once.")
+        found[field] = value.strip()
+    return found
 
 
 def _tell(watcher: Watcher, outcomes: Sequence[Outcome], protocol: Protocol) -> None:

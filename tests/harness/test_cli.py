@@ -90,6 +90,7 @@ def test_every_form_of_the_board(nfbench, scene, tmp_path, form):
         (("run", "mean-colour", "{scene}", "--preset", "tinny"), ("tinny", "tiny")),
         (("run", "nerf,mean-colour", "{scene}", "--set", "widht=3"), ("widht", "width")),
         (("run", "nerf", "{scene}", "--set", "width"), ("width", "field=value")),
+        (("run", "nerf", "{scene}", "--set", "view-width=3", "--set", "view_width=4"), ("view_width twice: 3 and 4",)),
         (("run", "mean-colour", "{scene}", "--budget", "2 hours"), ("2 hours", "120s")),
         (("run", "mean-colour", "{scene}/nowhere"), ("nowhere",)),
         (("run", "mean-colour", "procedural/knott"), ("knott", "procedural/knot")),

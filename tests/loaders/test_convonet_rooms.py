@@ -34,6 +34,7 @@ def test_it_is_always_the_first_file_unless_another_is_asked_for(tmp_path):
     np.testing.assert_array_equal(scene.frame, np.eye(4))
     assert scene.given.kinds() == convonet_rooms.given == ("cloud",)
     assert len(scene.given.cloud) == N
+    assert {path for kind in ("pointcloud", "points_iou") for path in (folder / kind).iterdir()} <= set(scene.withheld)
     other = convonet_rooms.read(folder, file=1)
     assert other.surface.xyz.min() >= 0.1
     np.testing.assert_array_equal(other.occupancy.value, np.arange(N) % 3 == 1)

@@ -28,6 +28,7 @@ def shape(folder, frame=True, surface=True):
 def test_a_shape_is_read(tmp_path):
     scene = ldif.read(shape(tmp_path / "test" / "airplane" / "ab"))
     assert scene.name == "airplane-ab"
+    assert tmp_path / "test" / "airplane" / "ab" / "surface_samples_from_dodeca.pts" in scene.withheld
     assert scene.given.kinds() == ldif.given == ("samples",)
     np.testing.assert_array_equal(scene.given.samples.xyz, np.concatenate([NEAR, UNIFORM])[:, :3])
     np.testing.assert_array_equal(scene.given.samples.value, np.concatenate([NEAR, UNIFORM])[:, 3])

@@ -40,6 +40,8 @@ def test_a_scan_is_read_and_positive_is_inside(tmp_path):
     np.testing.assert_allclose(
         scene.box, [low - 0.05 * (high - low).max(), high + 0.05 * (high - low).max()], atol=1e-6
     )
+    truth = {path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "04_pts"}
+    assert set(scene.withheld) == truth
     learnt = points2surf.read_training(scan)
     assert learnt.given.kinds() == ("cloud", "samples")
     assert learnt.given.samples.kind == "sdf"
