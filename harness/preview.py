@@ -104,10 +104,10 @@ def preview(scene: Scene, title: str) -> Image:
     top = _TITLE + _PLAN + _GAP
     height = top + sum(max(tile.height for _, tile in row) + _CAPTION + _GAP for row in rows)
     picture = Pillow.new("RGB", (_WIDTH, height), _PAPER)
-    xyz = known_points(scene, _POINTS)
+    xyz, what = _points(scene)
     for plan in _plans(scene, xyz):
         _draw_plan(picture, plan, scene, xyz)
-    _draw_title(ImageDraw.Draw(picture), scene, title, len(xyz))
+    _draw_title(ImageDraw.Draw(picture), scene, title, f"{len(xyz)} {what}" if len(xyz) else "")
     for row in rows:
         for column, (name, tile) in enumerate(row):
             left = _GAP + column * (_TILE + _GAP)
@@ -119,17 +119,32 @@ def preview(scene: Scene, title: str) -> Image:
     return np.asarray(picture)
 
 
-def _draw_title(draw: ImageDraw, scene: Scene, title: str, points: int) -> None:
+def _points(scene: Scene) -> tuple[NDArray[np.float32], str]:
+    """Points (P,3) of the shape, and what they are: of its surface or cloud, else given samples or voxels inside."""
+    xyz = known_points(scene, _POINTS)
+    if len(xyz):
+        of = "true surface" if scene.surface is not None else "given cloud"
+        return xyz, f"point{'s' if len(xyz) > 1 else ''} of the {of}"
+    samples, voxels = scene.given.samples, scene.given.voxels
+    if samples is not None and samples.value is not None and samples.kind in ("sdf", "occupancy"):
+        inside = samples.xyz[samples.value < 0 if samples.kind == "sdf" else samples.value >= 0.5]
+        return inside[_evenly(len(inside), _POINTS)], "of the given samples, inside"
+    if voxels is not None:
+        filled = voxels.centres()[voxels.filled.reshape(-1)]
+        return filled[_evenly(len(filled), _POINTS)], "of the filled voxels"
+    return xyz, ""
+
+
+def _draw_title(draw: ImageDraw, scene: Scene, title: str, points: str) -> None:
     given, hidden = _cameras(scene)
     _write(draw, (_GAP, 8), _cut(title, _WIDTH - 2 * _GAP, _FONT + 5), size=_FONT + 5)
     edges = " x ".join(f"{edge:.3g}" for edge in (scene.box[1] - scene.box[0]).tolist())
     unit = "scene units" if scene.unit is None else f"units of {scene.unit:g} m"
-    kind = "true surface" if scene.surface is not None else "given cloud"
     parts = [
         (_GIVEN, f"{len(given)} given view{'s' if len(given) > 1 else ''}" if given else ""),
         (_HIDDEN, f"{len(hidden)} hidden view{'s' if len(hidden) > 1 else ''}" if hidden else ""),
         (_BOX, f"box of {edges} {unit}"),
-        (_CLOUD, f"{points} point{'s' if points > 1 else ''} of the {kind}" if points else ""),
+        (_CLOUD, points),
     ]
     left = float(_GAP)
     for colour, label in parts:

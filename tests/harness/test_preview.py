@@ -10,7 +10,7 @@ from nfbench.harness.errors import DataCorrupt, DataMissing, NfbenchError
 from nfbench.harness.png import read_png
 from nfbench.harness.preview import preview, write_preview
 from nfbench.harness.probe import ball
-from nfbench.harness.scene import Given, Points, Scene, Views
+from nfbench.harness.scene import Given, Points, Scene, Views, Voxels
 from nfbench.loaders import blender
 
 BLUE, ORANGE, GREEN, GREY, PINK, FAINT = (
@@ -227,6 +227,25 @@ def test_what_is_written_above(monkeypatch, made):
     told.clear()
     preview(Scene("s", Given(), BOX), "s")
     assert not any("views" in text or "point" in text for text in told)
+
+
+@pytest.mark.parametrize("kind", ["sdf", "occupancy", "voxels"])
+def test_samples_and_voxels_show_the_shape(monkeypatch, kind):
+    told = []
+    monkeypatch.setattr(module, "_write", lambda draw, place, text, size=15: told.append(text))
+    xyz = np.stack(np.meshgrid(*[np.linspace(-0.9, 0.9, 19)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    far = np.linalg.norm(xyz, axis=1) - 0.35  # the outermost are 0.3 from the centre
+    if kind == "voxels":
+        given = Given(voxels=Voxels((far < 0).reshape(19, 19, 19), np.float32([[-0.95] * 3, [0.95] * 3])))
+    else:
+        given = Given(samples=Points(xyz, value=far if kind == "sdf" else far < 0, kind=kind))
+    picture = preview(Scene("s", given, BOX), "s")[module._TITLE :]  # below the legend
+    number = int((far < 0).sum())
+    assert f"{number} of the {'filled voxels' if kind == 'voxels' else 'given samples, inside'}" in told
+    rows, columns = np.nonzero((picture == module._CLOUD).all(2)[:, : picture.shape[1] // 2])
+    box_rows, _ = np.nonzero((picture == module._BOX).all(2))
+    assert np.ptp(rows) / np.ptp(box_rows) == pytest.approx(0.3, abs=0.03)
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
 
 
 def test_long_names_lose_their_beginning():
