@@ -422,7 +422,8 @@ def trace(
         step, state = marcher(found.flatten(0, 1), state)
         distance = distance + step.view(shape)
     found = features(phi, torch.addcmul(origins, distance[..., None], rays.directions), sums)
-    return generator(found), distance * scale
+    one_by_one = phi[0][0][0].ndim == 2  # so that the layers of the generator stay in the cache too
+    return torch.stack([generator(x) for x in found]) if one_by_one else generator(found), distance * scale
 
 
 def first_distances(config: SrnConfig, rays: Bundle, noise: torch.Generator | None) -> Tensor:
