@@ -43,7 +43,7 @@ TINY = dataclasses.replace(
     guide=32,
     growing=0.0,
     pixels=256,
-    rate=4e-3,
+    rate=3e-3,
     alpha=50.0,
 )
 SPHERE = ((0.0, 0.0, 0.0), 1.0)
@@ -305,7 +305,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(scene):
-    return Idr(TINY, seed=1).fit(scene.seen(), Budget(steps=400))
+    return Idr(TINY, seed=1).fit(scene.seen(), Budget(steps=800))
 
 
 def masked_error(image, truth):
@@ -357,7 +357,7 @@ def test_depth_normals_and_opacity_of_a_ball(scene, fitted):
         assert np.median((slope * normals[i].reshape(-1, 3)[both]).sum(1)) > 0.98
         n = (origins[both] + t[:, None] * directions[both]) / RADIUS
         np.testing.assert_allclose(np.linalg.norm(normals[i].reshape(-1, 3)[both], axis=1), 1, atol=1e-5)
-        assert np.median((n * normals[i].reshape(-1, 3)[both]).sum(1)) > 0.85  # few views, few pixels: some are far off
+        assert (n * normals[i].reshape(-1, 3)[both]).sum(1).mean() > 0.9
 
 
 def test_value_outside_the_sphere_is_the_distance_to_it():
