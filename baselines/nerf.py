@@ -609,7 +609,8 @@ def _crossed(taken: Tensor, distance: Tensor) -> Tensor:
 _PRUNE_EVERY = 128  # steps
 _FIRST_PART = 0.125  # of the samples a step are taken by the first step, all by the last: early steps need few
 _LEAST_RAYS, _MOST_RAYS = 64, 1 << 16
-_PART_CPU = 1 << 12  # samples of a step that go through the network at once: their activations stay in the cache
+_PART_CPU: Mapping[Precision, int] = {"fp32": 1 << 12, "bf16": 1 << 13}
+"""Samples of a step that go through the network at once: their activations stay in the cache."""
 _LEAST_ERROR = 1e-10  # 100 dB, where the logarithm of a perfect batch would not exist
 _PROBED = 4096  # rays that must not all miss the box
 
@@ -764,7 +765,7 @@ class _Seen:
 
 def _rows(config: NerfConfig) -> int | None:
     """Rays of a step that go through the networks at once on a CPU; with a grid, all."""
-    return None if config.grid else max(1, _PART_CPU // (config.coarse + config.fine))
+    return None if config.grid else max(1, _PART_CPU[config.precision] // (config.coarse + config.fine))
 
 
 def _check(scene: Scene, field: NerfField, pixels: Pixels, seed: int) -> None:
