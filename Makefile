@@ -22,17 +22,17 @@ demo: setup  ## all five methods on data made here, six minutes on two cores: bo
 	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 25s --runs $(DEMO)/runs
 	.venv/bin/nfbench board --runs $(DEMO)/runs --as html -o $(DEMO)/index.html
 
-records: setup  ## every method on the procedural tasks that it can take, 20 minutes on two cores: leaderboards/records
+records: setup  ## every method on the procedural tasks that it can take, 25 minutes on two cores: leaderboards/records
 	for scene in knot vase gear torus; do \
-	  $(RUN) nerf,mean-colour,nearest-view,visual-hull,bounding-box procedural/$$scene --budget 45s --runs $(RECORDS) || exit; \
+	  $(RUN) nerf,mean-colour,nearest-view,visual-hull,bounding-box procedural/$$scene --budget 90s --runs $(RECORDS) || exit; \
 	  $(RUN) idr procedural/$$scene --budget 75s --runs $(RECORDS) || exit; \
 	done
 	$(RUN) srn,mean-colour,nearest-view,bounding-box procedural-cars/one-view --budget 90s --runs $(RECORDS)
 	$(RUN) deepsdf,bounding-box procedural-shapes/sdf-to-shape --budget 60s --runs $(RECORDS)
 	$(RUN) deepsdf-single procedural-shapes/sdf-to-shape --budget 20s --runs $(RECORDS)
-	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 60s --runs $(RECORDS)
-	$(RUN) occupancy-network-image,bounding-box procedural-shapes/image-to-shape --budget 60s --runs $(RECORDS)
-	$(RUN) occupancy-network-voxels,bounding-box procedural-shapes/voxels-to-shape --budget 60s --runs $(RECORDS)
+	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 90s --runs $(RECORDS)
+	$(RUN) occupancy-network-image,bounding-box procedural-shapes/image-to-shape --budget 90s --runs $(RECORDS)
+	$(RUN) occupancy-network-voxels,bounding-box procedural-shapes/voxels-to-shape --budget 90s --runs $(RECORDS)
 	.venv/bin/nfbench board --runs $(RECORDS) --as markdown -o leaderboards/records/procedural.md
 	.venv/bin/nfbench board --runs $(RECORDS) --as json -o leaderboards/records/procedural.json
 
