@@ -458,7 +458,6 @@ class StepLoss:
         self._codes = codes
         self._weights: list[Tensor] = []
         self._gathered: list[Tensor] = []
-        self._tensors = [*rays]
 
     def __call__(self, part: slice) -> Tensor:
         """The share of rays `part` in the loss."""
