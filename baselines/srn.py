@@ -21,11 +21,10 @@ optical axis, its steps are along the ray; so it is here.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -48,10 +47,10 @@ NAME = "srn"
 _FIRST_DEPTH, _FIRST_SPREAD = 0.05, 5e-4  # scene units along the optical axis, mean and deviation, in the code
 _CLAMP = 10.0  # bound of the gradient at each state of the cell, in the code
 _CODE_SPREAD = 0.01
-_EPSILON = 1e-5  # of torch's layer norm
-_FEATURES_CPU, _FEATURES_GPU = 1 << 18, 1 << 24  # numbers of a layer at once; on a CPU 1 MB, which stays in the cache
-_OBJECTS_CPU = 4  # whose features are kept at once for the way back; the layers of each are apart
-_OUTPUTS = 1024  # of a hypernetwork, whose weights' gradients are found at once
+_FEATURES_CPU, _FEATURES_GPU = (
+    1 << 18,
+    1 << 24,
+)  # numbers of one layer at once: on a CPU, 1 MB, which stays in the cache
 _LOOKED_AT = 256  # rays by which a first code is chosen
 
 
@@ -186,15 +185,14 @@ class _OutputLayer(torch.autograd.Function):
     """A linear layer whose weight is large and whose batch is small.
 
     The gradient of the weight is written over that of the step before, in the same memory: on a CPU, getting 200 MB
-    from the system anew at each step costs more than the product. So it may go backwards once a step only. Both
-    products are asked for with the long side as rows, the second in parts: MKL takes half the time for these.
+    from the system anew at each step costs more than the product. So it may go backwards once a step only.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, memory: list[Tensor]) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(x, weight)
         ctx.memory = memory
-        return torch.mm(weight, x.T).T.contiguous().add_(bias)
+        return F.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
@@ -205,28 +203,28 @@ class _OutputLayer(torch.autograd.Function):
         memory: list[Tensor] = ctx.memory
         if not memory or memory[0].device != weight.device or memory[0].dtype != weight.dtype:
             memory[:] = [torch.empty_like(weight)]
-        rows = _OUTPUTS if weight.device.type == "cpu" else len(weight)
-        for part, of_part in zip(torch.split(memory[0], rows), torch.split(gradient, rows, 1), strict=True):
-            torch.mm(of_part.T, x, out=part)
+        torch.mm(gradient.T, x, out=memory[0])
         return of_x, memory[0].detach(), gradient.sum(0), None
-
-
-def _normalised(*widths: int) -> list[nn.Module]:
-    """Linear layers of these widths, all but the last normalised and rectified."""
-    parts: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(widths):
-        parts += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU(inplace=True)]
-    for linear in parts[::3]:
-        nn.init.kaiming_normal_(cast(nn.Linear, linear).weight)
-    return parts[:-2]
 
 
 class Hypernetwork(nn.Sequential):
     """A code (B,code) to weight and bias of one layer for each of B objects, flat: (B, in * out + out)."""
 
     def __init__(self, code: int, hidden: int, inputs: int, outputs: int) -> None:
-        super().__init__(*_normalised(code, hidden, hidden, inputs * outputs + outputs))
+        super().__init__(
+            nn.Linear(code, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, inputs * outputs + outputs),
+        )
+        self.sizes = (inputs, outputs)
         self._memory: list[Tensor] = []
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
         with torch.no_grad():
             self._output.weight.mul_(0.1)
 
@@ -245,87 +243,18 @@ class Hypernetwork(nn.Sequential):
         return found
 
 
-class _Chain(torch.autograd.Function):
-    """phi for the points of one object, on a CPU: what it keeps of a layer is the product and a number a row.
-
-    What the rows of a layer are rectified to is found again backwards: that is less work than fetching it from beyond
-    the caches. The gradients of the weights are gathered over the steps of a march in `sums`, in place: the first
-    call backwards hands this memory to autograd, which looks at it when all steps have gone backwards.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, points: Tensor, sums: list[Tensor], *layers: Tensor) -> Tensor:  # noqa: ANN401
-        kept, inputs = [points], points
-        out = points.new_empty(len(points), len(layers[0]))
-        for weight, bias in zip(layers[::2], layers[1::2], strict=True):
-            x = torch.mm(inputs, weight.T).add_(bias)
-            squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-            inverse = squares.div_(x.shape[-1]).add_(_EPSILON).rsqrt_()
-            inputs = torch.clamp_min(x, 0, out=out).mul_(inverse)
-            kept += [x, inverse]
-        ctx.save_for_backward(*kept, *layers[::2])
-        ctx.sums = sums
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        saved, sums = ctx.saved_tensors, ctx.sums
-        depth = len(saved) // 3
-        points, kept, weights = saved[0], saved[1 : 1 + 2 * depth], saved[-depth:]
-        first = not sums
-        if first:
-            sums.extend(zeros for w in weights for zeros in (torch.zeros_like(w), w.new_zeros(len(w))))
-        inputs, mean = torch.empty_like(gradient), torch.zeros_like(kept[1])
-        for i in reversed(range(depth)):
-            x, inverse = kept[2 * i : 2 * i + 2]
-            passed = torch.ops.aten.threshold_backward(gradient, x, 0)
-            moved = torch.ops.aten.native_layer_norm_backward(
-                passed, x, x.shape[-1:], mean, inverse, None, None, [True, False, False]
-            )[0]
-            sums[2 * i + 1].add_(moved.sum(0))
-            if i:
-                below = torch.clamp_min(kept[2 * i - 2], 0, out=inputs).mul_(kept[2 * i - 1])
-                sums[2 * i].addmm_(moved.T, below)
-                gradient = torch.mm(moved, weights[i])
-        sums[0].add_((points.T @ moved).T)  # of 3 columns, which products are slow to write or read across
-        of_points = F.linear(moved, weights[0].T.contiguous()) if ctx.needs_input_grad[0] else None
-        return of_points, None, *(sums if first else [None] * len(sums))
+Layer = tuple[Tensor, Tensor]  # weight (B,out,in) and bias (B,1,out)
 
 
-Layer = tuple[Tensor, Tensor]  # weight (...,out,in) and bias (...,out), both of mean 0 over `out`
-
-
-def phi_layers(weights: Sequence[Tensor], width: int) -> list[list[Layer]]:
-    """The layers of phi from flat weights (B, in * out + out): for each of B objects, or on a GPU once for all.
-
-    The mean over a layer's outputs is taken off their weights and biases. So outputs have mean 0 too, as they will have
-    once normalised. On a CPU, a product for each object is faster than one for all.
-    """
-    alone = weights[0].device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    objects = zip(*((flat.unbind() if alone else [flat]) for flat in weights), strict=True)
-    return [[_layer(flat, width) for flat in flats] for flats in objects]
-
-
-def _layer(flat: Tensor, width: int) -> Layer:
-    weight, bias = flat[..., :-width].view(*flat.shape[:-1], width, -1), flat[..., -width:]
-    return weight - weight.mean(-2, keepdim=True), bias - bias.mean(-1, keepdim=True)
-
-
-def features(phi: Sequence[Sequence[Layer]], points: Tensor, sums: Sequence[list[Tensor]] | None = None) -> Tensor:
+def features(layers: Sequence[Layer], points: Tensor) -> Tensor:
     """What phi says at points (B,R,3) of B objects: (B,R,width). Each layer is linear, then normalised and rectified.
 
-    Args:
-        phi: as `phi_layers` gives it.
-        points: in the frame of the networks.
-        sums: an empty list for each object, the same at all steps of a march: what gathers gradients, on a CPU.
+    A product for each object is faster than one of all where the objects have many rays, on a CPU.
     """
-    if phi[0][0][0].ndim == 2:
-        sums = sums or [[] for _ in phi]
-        chains = (_Chain.apply(x, own, *sum(f, ())) for x, own, f in zip(points.unbind(), sums, phi, strict=True))  # type: ignore[no-untyped-call]
-        return torch.stack([*chains])
     x = points
-    for weight, bias in phi[0]:
-        x = F.layer_norm(torch.matmul(x, weight.mT).add_(bias[:, None]), weight.shape[1:2]).relu_()
+    for weight, bias in layers:
+        linear = torch.matmul(x, weight.mT).add_(bias) if len(x) > 1 else F.linear(x, weight[0], bias[0, 0])
+        x = F.layer_norm(linear, linear.shape[-1:]).relu_()
     return x
 
 
@@ -399,11 +328,23 @@ class Networks(nn.Module):
 
 
 def _generator(width: int, layers: int) -> nn.Sequential:
-    return nn.Sequential(*_normalised(*[width] * layers, 3))
+    parts: list[nn.Module] = []
+    for _ in range(layers - 1):
+        parts += [nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU(inplace=True)]
+    parts.append(nn.Linear(width, 3))
+    for part in parts:
+        if isinstance(part, nn.Linear):
+            nn.init.kaiming_normal_(part.weight)
+    return nn.Sequential(*parts)
+
+
+def phi_layers(weights: Sequence[Tensor], width: int) -> list[Layer]:
+    """Weight (B,out,in) and bias (B,1,out) of each layer from flat ones (B, in * out + out)."""
+    return [(flat[:, :-width].view(len(flat), width, -1), flat[:, None, -width:]) for flat in weights]
 
 
 def trace(
-    phi: Sequence[Sequence[Layer]],
+    layers: Sequence[Layer],
     marcher: Marcher,
     generator: nn.Module,
     frame: Tensor,
@@ -416,14 +357,12 @@ def trace(
     scale = frame[3]
     origins, distance = (rays.origins - frame[:3]) / scale, first_distances(config, rays, noise) / scale
     state = None
-    sums: list[list[Tensor]] = [[] for _ in phi]
     for _ in range(config.march_steps):
-        found = features(phi, torch.addcmul(origins, distance[..., None], rays.directions), sums)
+        found = features(layers, torch.addcmul(origins, distance[..., None], rays.directions))
         step, state = marcher(found.flatten(0, 1), state)
         distance = distance + step.view(shape)
-    found = features(phi, torch.addcmul(origins, distance[..., None], rays.directions), sums)
-    one_by_one = phi[0][0][0].ndim == 2  # so that the layers of the generator stay in the cache too
-    return torch.stack([generator(x) for x in found]) if one_by_one else generator(found), distance * scale
+    found = features(layers, torch.addcmul(origins, distance[..., None], rays.directions))
+    return generator(found), distance * scale
 
 
 def first_distances(config: SrnConfig, rays: Bundle, noise: torch.Generator | None) -> Tensor:
@@ -487,8 +426,7 @@ def optimiser_of(net: nn.Module, codes: nn.Module) -> torch.optim.Optimizer:
 
 def rows_at_once(config: SrnConfig, objects: int, device: str) -> int:
     """How many rays of each of the objects go through the networks at once."""
-    cpu = torch.device(device).type == "cpu"
-    numbers = _FEATURES_CPU * min(objects, _OBJECTS_CPU) if cpu else _FEATURES_GPU
+    numbers = _FEATURES_CPU if torch.device(device).type == "cpu" else _FEATURES_GPU
     return max(numbers // (config.width * objects), 1)
 
 

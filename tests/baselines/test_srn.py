@@ -256,24 +256,6 @@ def test_the_march_against_a_slow_transcription(start, objects):
             assert distance[item, ray].item() == pytest.approx(end, rel=1e-9)
 
 
-def test_objects_one_by_one_are_as_all_at_once():
-    """On a CPU there is a chain for each object, with a gradient of its own; on a GPU one for all, by autograd."""
-    width, points = 12, torch.randn(2, 9, 3, dtype=torch.float64)
-    found = []
-    for together in (False, True):
-        generator, inputs = torch.Generator().manual_seed(0), points.clone().requires_grad_()
-        shapes = [(2, 3 * width + width), (2, width * width + width)]
-        flat = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
-        phi = [[srn._layer(f, width) for f in flat]] if together else phi_layers(flat, width)
-        sums = [[] for _ in phi]
-        first = features(phi, inputs, sums)
-        second = features(phi, inputs + 0.1 * first[..., :3], sums)  # a march: steps share what gathers the gradients
-        (first.square().sum() + second.sin().sum()).backward()
-        found.append([first, second, inputs.grad, *(f.grad for f in flat)])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
-
-
 def test_the_first_depths_are_noisy_along_the_axis_while_training():
     seen = bundle(1, 4000)
     depth = srn.first_distances(SrnConfig(), seen, torch.Generator().manual_seed(0)) * seen.cosines
