@@ -239,10 +239,15 @@ def _read_scene(kept: Path, name: str) -> Scene:
 
 def _write(writer: Any, destination: Path, kept: Mapping[str, Path], splits: list[str]) -> None:  # noqa: ANN401  # a module
     """Write all shapes, into the lists of the splits where the format has lists."""
-    for split in splits if _has_lists(writer) else (None,):
-        # one at a time: thousands of shapes do not fit into memory
-        scenes = (_read_scene(file, name) for name, file in kept.items())
-        writer.write(destination, scenes, *((split,) if split else ()))
+
+    def scenes() -> Iterator[Scene]:  # one at a time: thousands of shapes do not fit into memory
+        return (_read_scene(file, name) for name, file in kept.items())
+
+    if not _has_lists(writer):
+        writer.write(destination, scenes())
+        return
+    for split in splits:
+        writer.write(destination, scenes(), split)
 
 
 def _has_lists(writer: Any) -> bool:  # noqa: ANN401  # a module

@@ -19,7 +19,6 @@ from nfbench.harness.image_scores import truth_image
 from nfbench.harness.meshfile import write_ply
 from nfbench.harness.png import read_png, write_png
 from nfbench.harness.prediction import predict
-from nfbench.harness.probe import ball
 from nfbench.harness.protocol import protocol
 from nfbench.harness.scene import Given, Mesh, Scene, Views
 from nfbench.harness.scoring import score
@@ -28,19 +27,10 @@ from nfbench.loaders import blender
 WHITE = (1.0, 1.0, 1.0)
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    """A small scene in Blender format: three test views."""
-    made = ball(tmp_path_factory.mktemp("ball"))
-    target = tmp_path_factory.mktemp("data") / "ball"
-    blender.write(target, {"train": made.given.views, "test": made.hidden})
-    return target
-
-
 @pytest.fixture
-def data(original, tmp_path):
-    """A copy of it that a test may damage."""
-    return shutil.copytree(original, tmp_path / "data" / "ball")
+def data(blender_ball, tmp_path):
+    """A small scene in Blender format, three test views, that a test may damage."""
+    return shutil.copytree(blender_ball, tmp_path / "data" / "ball")
 
 
 @pytest.fixture
