@@ -15,11 +15,11 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup  ## all five methods on data made here, six minutes on two cores: boards and demo/index.html
-	$(RUN) nerf,mean-colour,nearest-view procedural/knot --budget 36s --runs $(DEMO)/runs
-	$(RUN) idr,mean-colour,nearest-view procedural/torus --budget 22s --runs $(DEMO)/runs
+	$(RUN) nerf,mean-colour,nearest-view procedural/knot --budget 33s --runs $(DEMO)/runs
+	$(RUN) idr,mean-colour procedural/torus --budget 20s --runs $(DEMO)/runs
 	$(RUN) srn,mean-colour,nearest-view,bounding-box procedural-cars/one-view --budget 30s --runs $(DEMO)/runs
-	$(RUN) deepsdf,bounding-box procedural-shapes/sdf-to-shape --budget 12s --runs $(DEMO)/runs
-	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 16s --runs $(DEMO)/runs
+	$(RUN) deepsdf,bounding-box procedural-shapes/sdf-to-shape --budget 10s --runs $(DEMO)/runs
+	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 14s --runs $(DEMO)/runs
 	.venv/bin/nfbench board --runs $(DEMO)/runs --as html -o $(DEMO)/index.html
 
 records: setup  ## every method on the procedural tasks that it can take, 25 minutes on two cores: leaderboards/records

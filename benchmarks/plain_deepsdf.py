@@ -7,6 +7,7 @@ point, the whole batch goes through at once, weight norm, ReLU, dropout, embeddi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,17 +63,20 @@ def batch_of(shapes: int, samples: int) -> tuple[Tensor, Tensor]:
 
 
 def steps(
-    config: DeepSdfConfig | None = None, shapes: int = SHAPES, samples: int = SAMPLES
+    config: DeepSdfConfig | None = None, shapes: int = SHAPES, samples: int = SAMPLES, device: str = "cpu"
 ) -> tuple[Callable[[], float], Callable[[], float]]:
     """Our step and the plain one, each giving its loss; both start from the same weights and see the same batch.
 
     With dropout, the masks are not the same.
     """
     config = config or DeepSdfConfig()
-    xyz, true = batch_of(shapes, samples)
-    net = decoder(config.code, config, 0)
+    xyz, true = (tensor.to(device) for tensor in batch_of(shapes, samples))
+    net = decoder(config.code, config, 0).to(device)
     start = torch.randn(shapes, config.code, generator=torch.Generator().manual_seed(0)) / config.code**0.5
-    return ours(net, nn.Parameter(start.clone()), xyz, true, config), plain(plain_of(net, config), start, xyz, true)
+    start = start.to(device)
+    return ours(net, nn.Parameter(start.clone()), xyz, true, config), plain(
+        plain_of(net, config).to(device), start, xyz, true
+    )
 
 
 def ours(net: Decoder, codes: nn.Parameter, xyz: Tensor, true: Tensor, config: DeepSdfConfig) -> Callable[[], float]:
@@ -81,7 +85,8 @@ def ours(net: Decoder, codes: nn.Parameter, xyz: Tensor, true: Tensor, config: D
         [{"params": net.parameters(), "lr": config.rate}, {"params": [codes], "lr": config.code_rate}]
     )
     active = Dropout(config.dropout, np.random.default_rng(0))
-    indices, rows = torch.arange(len(codes)), rows_at_once(config.width, "cpu")
+    indices = torch.arange(len(codes), device=codes.device)
+    rows = rows_at_once(config.width, codes.device.type)
 
     def step() -> float:
         shorten(codes, indices, config.code_norm)
@@ -105,7 +110,7 @@ def plain(net: PlainDecoder, start: Tensor, xyz: Tensor, true: Tensor) -> Callab
     adam = torch.optim.Adam(
         [{"params": net.parameters(), "lr": config.rate}, {"params": table.parameters(), "lr": config.code_rate}]
     )
-    indices = torch.arange(len(start)).repeat_interleave(xyz.shape[1])
+    indices = torch.arange(len(start), device=start.device).repeat_interleave(xyz.shape[1])
     points, target = xyz.reshape(-1, 3), true.reshape(-1, 1).clamp(-config.clamp, config.clamp)
 
     def step() -> float:
@@ -122,3 +127,4 @@ def plain(net: PlainDecoder, start: Tensor, xyz: Tensor, true: Tensor) -> Callab
 
 
 CONTESTS = {f"DeepSDF, paper, {SHAPES} shapes x {SAMPLES} samples": steps}
+CONTESTS_CUDA = {"DeepSDF, paper, 16 shapes x 16384 samples": partial(steps, shapes=16, samples=16384)}

@@ -172,7 +172,7 @@ class PlainIdr(nn.Module):
         with torch.no_grad():
             f: Callable[[Tensor], Tensor] = lambda x: self.geometry(x)[:, 0]  # noqa: E731
             t, hit = plain_trace(f, o.detach(), d.detach(), mask, draws, self.tracer)
-            uniform = torch.rand(len(o) // 2, 3, generator=draws).to(o) * 2 - 1
+            uniform = torch.rand(len(o) // 2, 3, generator=draws, device=o.device) * 2 - 1
         points = o + t[:, None] * d
         distance = self.geometry(points)[:, 0]
         surface = hit & mask
@@ -209,16 +209,19 @@ def pixels_of_a_ball(count: int, seed: int = 0) -> tuple[Batch, Poses]:
     return Batch(torch.zeros(count, dtype=torch.int64), local, colours, mask), Poses(c2w).requires_grad_(False)
 
 
-def steps(config: IdrConfig | None = None, pixels: int = 256) -> tuple[Callable[[], float], Callable[[], float]]:
+def steps(
+    config: IdrConfig | None = None, pixels: int = 256, device: str = "cpu"
+) -> tuple[Callable[[], float], Callable[[], float]]:
     """Ours and the plain one: one step of optimisation each, which gives the loss; same start, same batch."""
     config = config or IdrConfig()
-    field = IdrField(config, SPHERE, (1.0, 1.0, 1.0), "cpu", 0)
-    plain = PlainIdr(field)
+    field = IdrField(config, SPHERE, (1.0, 1.0, 1.0), device, 0)
+    plain = PlainIdr(field).to(device)
     batch, poses = pixels_of_a_ball(pixels)
+    batch, poses = Batch(*(tensor.to(device) for tensor in batch)), poses.to(device)
     origins, directions = poses(batch.view, batch.local)
     own_adam = torch.optim.Adam(field.networks.parameters(), config.rate)
     plain_adam = torch.optim.Adam(plain.parameters(), config.rate)
-    own_draws, plain_draws = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    own_draws, plain_draws = torch.Generator(device).manual_seed(1), torch.Generator(device).manual_seed(1)
 
     def ours() -> float:
         own_adam.zero_grad()
@@ -226,7 +229,7 @@ def steps(config: IdrConfig | None = None, pixels: int = 256) -> tuple[Callable[
         share, total, rows = (
             partial(loss, field, poses, sight, config.alpha),
             0.0,
-            rows_at_once(config, "cpu") or pixels,
+            rows_at_once(config, device) or pixels,
         )
         for start in range(0, pixels, rows):
             part = share(slice(start, min(start + rows, pixels)))
@@ -246,3 +249,4 @@ def steps(config: IdrConfig | None = None, pixels: int = 256) -> tuple[Callable[
 
 
 CONTESTS = {f"IDR, paper, {pixels} pixels": partial(steps, pixels=pixels) for pixels in (256, 512)}
+CONTESTS_CUDA = {"IDR, paper, 2048 pixels": partial(steps, pixels=2048)}

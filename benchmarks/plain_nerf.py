@@ -165,12 +165,17 @@ def steps(
     return our_step(field, bundle, truth, perturb), plain_step(plain, bundle, truth, perturb), both
 
 
-def _pair(precision: Precision) -> tuple[Step, Step]:
+def _pair(precision: Precision, rays: int = 256, device: str = "cpu") -> tuple[Step, Step]:
     """Our step in a precision, and the plain one in fp32."""
-    return steps(dataclasses.replace(PAPER, precision=precision))[:2]
+    return steps(dataclasses.replace(PAPER, precision=precision), rays, device=device)[:2]
 
 
 CONTESTS = {
     "NeRF, paper, 256 rays": partial(_pair, "fp32"),
     "NeRF, paper in bf16 beside plain fp32, 256 rays": partial(_pair, "bf16"),
+}
+
+CONTESTS_CUDA = {
+    "NeRF, paper, 1024 rays": partial(_pair, "fp32", 1024),
+    "NeRF, paper in bf16 beside plain fp32, 1024 rays": partial(_pair, "bf16", 1024),
 }

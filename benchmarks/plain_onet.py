@@ -8,6 +8,7 @@ and concatenated, Adam as it comes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -121,12 +122,12 @@ def batch_of(
 
 
 def steps(
-    config: OccupancyNetworkConfig | None = None, shapes: int = SHAPES, queries: int = QUERIES
+    config: OccupancyNetworkConfig | None = None, shapes: int = SHAPES, queries: int = QUERIES, device: str = "cpu"
 ) -> tuple[Callable[[], float], Callable[[], float]]:
     """Our step and the plain one, each giving its loss; both start from the same weights and see the same batch."""
     config = config or OccupancyNetworkConfig()
-    cloud, xyz, inside = batch_of(config, shapes, queries)
-    ours = network(config, 0).train()
+    cloud, xyz, inside = (tensor.to(device) for tensor in batch_of(config, shapes, queries))
+    ours = network(config, 0).to(device).train()
     plain = plain_of(ours, config).train()
     fast = optimiser_of(ours, config)
     adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate)
@@ -150,3 +151,4 @@ def steps(
 
 
 CONTESTS = {f"Occupancy Network, paper (points), {SHAPES} shapes x {QUERIES} points": steps}
+CONTESTS_CUDA = {f"Occupancy Network, paper (points), 64 shapes x {QUERIES} points": partial(steps, shapes=64)}

@@ -110,14 +110,14 @@ def bundle_of(images: int, side: int) -> Bundle:
 
 
 def steps(
-    config: SrnConfig | None = None, images: int = IMAGES, side: int = SIDES[0]
+    config: SrnConfig | None = None, images: int = IMAGES, side: int = SIDES[0], device: str = "cpu"
 ) -> tuple[Callable[[], float], Callable[[], float]]:
     """Our step and the plain one, each giving its loss; both start from the same weights and see the same rays."""
     config = config or SrnConfig()
-    net, rays = networks(config, 0), bundle_of(images, side)
+    net, rays = networks(config, 0), bundle_of(images, side).to(device)
     start = 0.01 * torch.randn(images, config.code, generator=torch.Generator().manual_seed(0))
-    beside = plain_of(net)
-    return ours(net, start, rays), plain(beside, start, rays)
+    start, beside = start.to(device), plain_of(net).to(device)
+    return ours(net.to(device), start, rays), plain(beside, start, rays)
 
 
 def ours(net: Networks, start: Tensor, rays: Bundle) -> Callable[[], float]:
@@ -125,7 +125,7 @@ def ours(net: Networks, start: Tensor, rays: Bundle) -> Callable[[], float]:
     codes = nn.Embedding(len(start), start.shape[1], _weight=start.clone())
     adam = optimiser_of(net, codes)
     adam.param_groups[0]["lr"], adam.param_groups[1]["lr"] = net.config.rate, net.config.code_rate
-    count, rows = rays.near.shape[1], rows_at_once(net.config, len(rays.objects), "cpu")
+    count, rows = rays.near.shape[1], rows_at_once(net.config, len(rays.objects), start.device.type)
 
     def step() -> float:
         adam.zero_grad(set_to_none=True)
@@ -162,3 +162,4 @@ def plain(net: PlainNetworks, start: Tensor, rays: Bundle) -> Callable[[], float
 
 # Adam on 52 million numbers weighs most where rays are few, the products where they are many.
 CONTESTS = {f"SRN, paper, {IMAGES} images of {side} x {side}": partial(steps, side=side) for side in SIDES}
+CONTESTS_CUDA = {"SRN, paper, 16 images of 64 x 64": partial(steps, images=16, side=64)}

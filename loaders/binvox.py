@@ -159,8 +159,12 @@ def voxel_scene(voxels: Grid, name: str, where: str, giving: str = "samples") ->
     return Scene(name, given, box.astype(np.float32), surface=mesh, frame=similarity(1.0, np.zeros(3)))
 
 
-def voxels_of(scene: Scene, edge: int) -> Grid:
-    """The voxels that a scene gives, or their centres; else `edge` to an edge of its box, filled inside its mesh."""
+def voxels_of(scene: Scene, edge: int, cube: float | None = None) -> Grid:
+    """The voxels that a scene gives, or their centres; else `edge` to an edge of its box, filled inside its mesh.
+
+    With `cube`, a scene that lies in the cube of that edge around the origin, and fills half of it in some direction,
+    is cut into the voxels of that cube in place of those of its box.
+    """
     cubes = scene.given.voxels
     edges = None if cubes is None else cubes.box[1].astype(np.float64) - cubes.box[0]
     if cubes is not None and edges is not None and np.ptp(edges) <= 1e-4 * edges.max() / len(cubes):
@@ -177,9 +181,12 @@ def voxels_of(scene: Scene, edge: int) -> Grid:
     if edge < 1:
         raise ContractBroken(f"{edge} voxels along an edge.", "Give 1 or more.")
     size = float((high - low).max())
-    grid = Grid(np.zeros((edge, edge, edge), np.bool_), (low + high - size) / 2, size)
+    corner = (low + high - size) / 2
+    if cube is not None and size >= cube / 2 and np.abs(scene.box).max() <= cube / 2:
+        corner, size = np.full(3, -cube / 2), cube
+    grid = Grid(np.zeros((edge, edge, edge), np.bool_), corner, size)
     filled = inside(scene.surface, grid.samples().xyz).reshape(grid.filled.shape)
-    return Grid(filled, grid.corner, size)
+    return Grid(filled, corner, size)
 
 
 def _whole(points: Points, low: NDArray[np.float64], size: float) -> Grid | None:

@@ -121,8 +121,9 @@ def write(folder: Path, scenes: Iterable[Scene], split: str = "test", *, edge: i
     """Write all shapes of a split to `nfbench_<split>.hdf5` and its list.
 
     Scenes with whole voxels as samples, such as this format gives, are read back exactly, their points in float32;
-    others are cut into `edge` voxels along an edge, see binvox, and moved into the cube [-0.5,0.5]^3. Lost are frames,
-    and query points beyond the number that all scenes have; a name has its class before a hyphen.
+    others are cut into `edge` voxels along an edge: those of the cube [-0.5,0.5]^3 where the scene lies in it and fills
+    half of it, else those of its box, which is moved into that cube. Lost are frames, and query points beyond the
+    number that all scenes have; a name has its class before a hyphen.
 
     Raises:
         ContractBroken: no scenes, or one without query points.
@@ -133,7 +134,7 @@ def write(folder: Path, scenes: Iterable[Scene], split: str = "test", *, edge: i
     scenes = list(scenes)  # a file holds them in arrays of them all
     if not scenes:
         raise ContractBroken(f"{folder}: no scenes to write.", "Give one at least.")
-    grids = [voxels_of(scene, edge) for scene in scenes]
+    grids = [voxels_of(scene, edge, 1.0) for scene in scenes]
     points = [occupancy_points(scene) for scene in scenes]
     count = min(len(p) for p in points)
     places = [_to_cube(p.xyz[:count], grid) for p, grid in zip(points, grids, strict=True)]

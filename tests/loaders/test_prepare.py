@@ -173,3 +173,17 @@ def test_meshes_go_into_several_lists(meshes, tmp_path):
     for wrong in ("trian", "train,train", ""):
         with pytest.raises(NfbenchError, match="names no splits"):
             prepare(meshes, tmp_path / "none", Settings("onet"), split=wrong)
+
+
+def test_what_imnet_holds_is_in_the_frame_of_its_recipe(tmp_path):
+    """Points and voxels in the cube [-0.5,0.5]^3 in which the mesh has a diagonal of 1, as in the authors' files."""
+    source = tmp_path / "meshes"
+    source.mkdir()
+    trimesh.creation.box((3, 2, 1)).export(source / "box.off")
+    prepare(source, tmp_path / "out", Settings("imnet"))
+    (row,) = task_from_path(tmp_path / "out").test
+    scene = row.open()
+    truth, _ = normalised(read_mesh(source / "box.off"), RECIPES["imnet"].fit)
+    for points in (scene.occupancy, scene.given.samples):
+        assert np.abs(points.xyz).max() <= 0.5
+        assert iou(inside(truth, points.xyz), points.value >= 0.5) > 0.99
