@@ -136,8 +136,8 @@ FAST = NerfConfig(
     fine=0,
     grid=128,
     one_view=False,
-    samples=1 << 18,
-    steps=12_000,
+    samples=1 << 16,
+    steps=20_000,
     rate=1e-3,
     rate_decay=0.05,
     precision="bf16",
@@ -502,9 +502,11 @@ class NerfField:
             at, place = ray[now], rank[now]
             points = rays.origins[at] + distance[now, None] * rays.directions[at]
             sigma, rgb = self.radiance(self.networks[0], points, rays, at, generator)
-            optical = torch.zeros(len(rays), size, device=device).index_put((at, place), sigma * self.step)
+            flat = at * size + place
+            optical = torch.zeros(len(rays) * size, device=device).scatter(0, flat, sigma * self.step)
+            optical = optical.view(len(rays), size)
             weights = ray_weights(optical) * clear[:, None]
-            colour = colour.index_add(0, at, weights[at, place, None] * rgb)
+            colour = colour.index_add(0, at, weights.view(-1).gather(0, flat)[:, None] * rgb)
             if deep:
                 taken = 1 - clear[:, None] + weights.cumsum(1)
                 places = torch.full_like(optical, torch.inf).index_put((at, place), distance[now])

@@ -108,6 +108,7 @@ class OccupancyGrid:
             place = torch.addcmul(start[:, axis, None], stride[:, axis, None], number)
             cell.mul_(self.cells).add_(place.clamp_(0, self.cells - 1).long())
         hit = self.occupied.reshape(-1)[cell] & (number * step < (far - near)[:, None])
-        rank = hit.cumsum(1)
         ray, at = hit.nonzero(as_tuple=True)
-        return Samples(ray, rank[ray, at] - 1, near[ray] + number[ray, at] * step)
+        each = hit.sum(1)
+        rank = torch.arange(len(ray), device=near.device) - (each.cumsum(0) - each)[ray]
+        return Samples(ray, rank, near[ray] + (at + offset[ray]) * step)

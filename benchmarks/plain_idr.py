@@ -6,6 +6,7 @@ searches chords whole, as the original does. Both start from the same weights an
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -128,21 +129,21 @@ def plain_trace(
     stop[beside] = -along[beside]
     inside = other & meets
     if inside.any():
-        part = torch.rand(tracer.samples, generator=draws)
+        part = torch.rand(tracer.samples, generator=draws, device=o.device)
         low = torch.where(hit & ~mask, start, near)[inside]
         places = low[:, None] + (far[inside] - low)[:, None] * part
         values = f((o[inside, None] + places[..., None] * d[inside, None]).reshape(-1, 3)).view_as(places)
-        stop[inside] = places[torch.arange(len(places)), values.argmin(1)]
+        stop[inside] = places[torch.arange(len(places), device=places.device), values.argmin(1)]
     return stop, hit
 
 
 def _plain_search(
     f: Callable[[Tensor], Tensor], o: Tensor, d: Tensor, low: Tensor, high: Tensor, mask: Tensor, tracer: Tracer
 ) -> tuple[Tensor, Tensor]:
-    places = low[:, None] + torch.linspace(0, 1, tracer.samples) * (high - low)[:, None]
+    places = low[:, None] + torch.linspace(0, 1, tracer.samples, device=low.device) * (high - low)[:, None]
     values = f((o[:, None] + places[..., None] * d[:, None]).reshape(-1, 3)).view_as(places)
-    order = torch.sign(values) * torch.arange(tracer.samples, 0, -1)
-    first, rows = order.argmin(1), torch.arange(len(places))
+    order = torch.sign(values) * torch.arange(tracer.samples, 0, -1, device=low.device)
+    first, rows = order.argmin(1), torch.arange(len(places), device=low.device)
     stop, met = places[rows, first], values[rows, first] < 0
     stop[~(met & mask)] = places[rows, values.argmin(1)][~(met & mask)]
     rows, first = rows[met & mask], first[met & mask]
@@ -217,7 +218,8 @@ def steps(
     field = IdrField(config, SPHERE, (1.0, 1.0, 1.0), device, 0)
     plain = PlainIdr(field).to(device)
     batch, poses = pixels_of_a_ball(pixels)
-    batch, poses = Batch(*(tensor.to(device) for tensor in batch)), poses.to(device)
+    batch = Batch(*(getattr(batch, part.name).to(device) for part in dataclasses.fields(batch)))
+    poses = poses.to(device)
     origins, directions = poses(batch.view, batch.local)
     own_adam = torch.optim.Adam(field.networks.parameters(), config.rate)
     plain_adam = torch.optim.Adam(plain.parameters(), config.rate)
