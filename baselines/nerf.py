@@ -136,8 +136,8 @@ FAST = NerfConfig(
     fine=0,
     grid=128,
     one_view=False,
-    samples=1 << 16,
-    steps=20_000,
+    samples=1 << 18,
+    steps=12_000,
     rate=1e-3,
     rate_decay=0.05,
     precision="bf16",
@@ -232,7 +232,7 @@ class RadianceNetwork(nn.Module):
             weight = layer.weight[:, self.encoded :] if index and index == self.skip else layer.weight
             parameters += [weight, layer.bias]
         encoded, kind = encode(xyz, self.frequencies), dtype or self.sigma.weight.dtype
-        sigma, rgb = _Layers.apply(encoded, viewed, ray, self.skip, kind, *parameters)  # type: ignore[no-untyped-call]
+        sigma, rgb = _Layers.apply(encoded, viewed, ray, self.skip, kind, torch.is_grad_enabled(), *parameters)  # type: ignore[no-untyped-call]
         return sigma, rgb
 
     def density(self, xyz: Tensor) -> Tensor:
@@ -257,9 +257,10 @@ class _Layers(torch.autograd.Function):
         ray: Tensor | None,
         skip: int,
         dtype: torch.dtype,
+        learning: bool,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        kept = any(ctx.needs_input_grad)
+        kept = learning and any(ctx.needs_input_grad)  # which is as in training even where no gradient is wanted
         cast = [p.detach().to(dtype) for p in parameters]
         again, sigma_weight, sigma_bias, branch, branch_bias, rgb_weight, rgb_bias = cast[:7]
         first = hidden = encoded.to(dtype)
@@ -310,7 +311,7 @@ class _Layers(torch.autograd.Function):
             if index:
                 gradient = gradient @ weights[index]
         head = [to_again, to_sigma_weight, summed_sigma, to_branch, to_viewed.sum(0), to_rgb_weight, summed_rgb]
-        return None, to_viewed, None, None, None, *(g.to(given) for g in [*head, *reversed(to_trunk)])
+        return None, to_viewed, None, None, None, None, *(g.to(given) for g in [*head, *reversed(to_trunk)])
 
 
 def _pairs(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
