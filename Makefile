@@ -18,8 +18,8 @@ demo: setup  ## all five methods on data made here, six minutes on two cores: bo
 	$(RUN) nerf,mean-colour,nearest-view procedural/knot --budget 32s --runs $(DEMO)/runs
 	$(RUN) idr,mean-colour procedural/torus --budget 20s --runs $(DEMO)/runs
 	$(RUN) srn,mean-colour,nearest-view procedural-cars/one-view --budget 30s --runs $(DEMO)/runs
-	$(RUN) deepsdf procedural-shapes/sdf-to-shape --budget 10s --runs $(DEMO)/runs
-	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 14s --runs $(DEMO)/runs
+	$(RUN) deepsdf,bounding-box procedural-shapes/sdf-to-shape --budget 10s --runs $(DEMO)/runs
+	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 20s --runs $(DEMO)/runs
 	.venv/bin/nfbench board --runs $(DEMO)/runs --as html -o $(DEMO)/index.html
 
 records: setup  ## every method on the procedural tasks that it can take, 25 minutes on two cores: leaderboards/records
