@@ -27,8 +27,8 @@ records: setup  ## every method on the procedural tasks that it can take, 25 min
 	  $(RUN) nerf,mean-colour,nearest-view,visual-hull,bounding-box procedural/$$scene --budget 90s --runs $(RECORDS) || exit; \
 	  $(RUN) idr procedural/$$scene --budget 75s --runs $(RECORDS) || exit; \
 	done
-	$(RUN) srn,mean-colour,nearest-view procedural-cars/one-view --budget 90s --runs $(RECORDS)
-	$(RUN) deepsdf procedural-shapes/sdf-to-shape --budget 60s --runs $(RECORDS)
+	$(RUN) srn,mean-colour,nearest-view,bounding-box procedural-cars/one-view --budget 90s --runs $(RECORDS)
+	$(RUN) deepsdf,bounding-box procedural-shapes/sdf-to-shape --budget 60s --runs $(RECORDS)
 	$(RUN) deepsdf-single procedural-shapes/sdf-to-shape --budget 20s --runs $(RECORDS)
 	$(RUN) occupancy-network,bounding-box procedural-shapes/points-to-shape --budget 90s --runs $(RECORDS)
 	$(RUN) occupancy-network-image,bounding-box procedural-shapes/image-to-shape --budget 90s --runs $(RECORDS)

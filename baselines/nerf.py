@@ -503,11 +503,9 @@ class NerfField:
             at, place = ray[now], rank[now]
             points = rays.origins[at] + distance[now, None] * rays.directions[at]
             sigma, rgb = self.radiance(self.networks[0], points, rays, at, generator)
-            flat = at * size + place
-            optical = torch.zeros(len(rays) * size, device=device).scatter(0, flat, sigma * self.step)
-            optical = optical.view(len(rays), size)
+            optical = torch.zeros(len(rays), size, device=device).index_put((at, place), sigma * self.step)
             weights = ray_weights(optical) * clear[:, None]
-            colour = colour.index_add(0, at, weights.view(-1).gather(0, flat)[:, None] * rgb)
+            colour = colour.index_add(0, at, weights[at, place, None] * rgb)
             if deep:
                 taken = 1 - clear[:, None] + weights.cumsum(1)
                 places = torch.full_like(optical, torch.inf).index_put((at, place), distance[now])

@@ -21,10 +21,11 @@ optical axis, its steps are along the ray; so it is here.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -47,10 +48,7 @@ NAME = "srn"
 _FIRST_DEPTH, _FIRST_SPREAD = 0.05, 5e-4  # scene units along the optical axis, mean and deviation, in the code
 _CLAMP = 10.0  # bound of the gradient at each state of the cell, in the code
 _CODE_SPREAD = 0.01
-_FEATURES_CPU, _FEATURES_GPU = (
-    1 << 18,
-    1 << 24,
-)  # numbers of one layer at once: on a CPU, 1 MB, which stays in the cache
+_FEATURES_CPU, _FEATURES_GPU = 1 << 18, 1 << 24  # numbers of a layer at once; on a CPU 1 MB, which stays in the cache
 _LOOKED_AT = 256  # rays by which a first code is chosen
 
 
@@ -207,24 +205,22 @@ class _OutputLayer(torch.autograd.Function):
         return of_x, memory[0].detach(), gradient.sum(0), None
 
 
+def _normalised(*widths: int) -> list[nn.Module]:
+    """Linear layers of these widths, all but the last normalised and rectified."""
+    parts: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        parts += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU(inplace=True)]
+    for linear in parts[::3]:
+        nn.init.kaiming_normal_(cast(nn.Linear, linear).weight)
+    return parts[:-2]
+
+
 class Hypernetwork(nn.Sequential):
     """A code (B,code) to weight and bias of one layer for each of B objects, flat: (B, in * out + out)."""
 
     def __init__(self, code: int, hidden: int, inputs: int, outputs: int) -> None:
-        super().__init__(
-            nn.Linear(code, hidden),
-            nn.LayerNorm(hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, hidden),
-            nn.LayerNorm(hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, inputs * outputs + outputs),
-        )
-        self.sizes = (inputs, outputs)
+        super().__init__(*_normalised(code, hidden, hidden, inputs * outputs + outputs))
         self._memory: list[Tensor] = []
-        for layer in self:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight)
         with torch.no_grad():
             self._output.weight.mul_(0.1)
 
@@ -328,14 +324,7 @@ class Networks(nn.Module):
 
 
 def _generator(width: int, layers: int) -> nn.Sequential:
-    parts: list[nn.Module] = []
-    for _ in range(layers - 1):
-        parts += [nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU(inplace=True)]
-    parts.append(nn.Linear(width, 3))
-    for part in parts:
-        if isinstance(part, nn.Linear):
-            nn.init.kaiming_normal_(part.weight)
-    return nn.Sequential(*parts)
+    return nn.Sequential(*_normalised(*[width] * layers, 3))
 
 
 def phi_layers(weights: Sequence[Tensor], width: int) -> list[Layer]:
